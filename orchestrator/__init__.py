@@ -1,0 +1,17 @@
+"""A daemon that hosts plugins, routes queries to them, and runs generated code in containers without a network.
+
+The names of the public Python interface resolve on first use, so that importing one room does not import them all.
+"""
+
+from importlib import import_module
+from typing import Any
+
+__version__ = "0.1.0"
+
+_FACADES = {"Brain": "orchestrator.brain", "DockerManager": "orchestrator.docker_manager"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _FACADES:
+        raise AttributeError(f"module 'orchestrator' has no attribute {name!r}")
+    return getattr(import_module(_FACADES[name]), name)

@@ -1,0 +1,1 @@
+"""Floor 7: the HTTP door. Translates between the outside and the contracts, and decides nothing."""

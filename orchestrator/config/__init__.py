@@ -1,0 +1,1 @@
+"""Floor 8: the rooms' settings, put together from defaults, files, environment and flags."""

@@ -1,0 +1,118 @@
+"""One execution of untrusted code: what is asked, what it may use, what happened (CONTRACT 4)."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from orchestrator.contracts.model import Model, Name, View
+
+Status = Literal[
+    "queued", "running", "ok", "error", "signal", "timeout", "oom", "output_limit", "cancelled", "infra"
+]
+Positive = Annotated[int, Field(ge=1, le=2**53)]
+
+
+class Limits(Model):
+    """What one execution may use. Sizes in bytes, durations in milliseconds."""
+
+    wall_ms: Positive = Field(10_000, description="Time from the program's start to its end.")
+    cpu_ms: Positive = Field(10_000, description="Processor time of all its processes together.")
+    memory_bytes: Annotated[int, Field(ge=16 * 2**20, le=2**53)] = Field(
+        128 * 2**20, description="Memory of the whole container, files included; there is no swap."
+    )
+    pids: Annotated[int, Field(ge=3, le=2**22)] = Field(64, description="Processes and threads in the container.")
+    disk_bytes: Annotated[int, Field(ge=4096, le=2**53)] = Field(
+        32 * 2**20, description="Working directory and /tmp together."
+    )
+    inodes: Annotated[int, Field(ge=16, le=2**31)] = Field(
+        1024, description="Files and directories in the working directory and /tmp together."
+    )
+    open_files: Annotated[int, Field(ge=16, le=2**20)] = Field(256, description="Open files of one process.")
+    stdout_bytes: Positive = Field(2**20, description="What is kept of the standard output.")
+    stderr_bytes: Positive = Field(2**20, description="What is kept of the standard error.")
+
+
+class LimitsRequest(Model):
+    """The limits that a request states; the profile's defaults hold for the rest."""
+
+    wall_ms: int | None = None
+    cpu_ms: int | None = None
+    memory_bytes: int | None = None
+    pids: int | None = None
+    disk_bytes: int | None = None
+    inodes: int | None = None
+    open_files: int | None = None
+    stdout_bytes: int | None = None
+    stderr_bytes: int | None = None
+
+
+class Base64File(Model):
+    """A file's content that is not text."""
+
+    base64: str
+
+
+class ExecutionRequest(Model):
+    """A program and how to run it."""
+
+    code: str = Field(description="The program's source.", max_length=16 * 2**20)
+    language: Name = "python"
+    stdin: str | Base64File | None = Field(None, description="Standard input; at its end at once if absent.")
+    args: list[str] = Field(default_factory=list, max_length=256, description="sys.argv[1:]")
+    env: dict[str, str] = Field(default_factory=dict, max_length=256)
+    files: dict[str, str | Base64File] = Field(
+        default_factory=dict, max_length=1024, description="Files in the working directory, by relative path."
+    )
+    isolation: Literal["container"] = "container"
+    profile: Name = "default"
+    limits: LimitsRequest = Field(default_factory=LimitsRequest)
+    subject: Annotated[str, Field(min_length=1, max_length=200)] | None = Field(
+        None, description="Whose code this is, where one key serves several people."
+    )
+
+
+class Usage(View):
+    """What an execution used."""
+
+    wall_ms: float = 0.0
+    cpu_ms: float = 0.0
+    peak_memory_bytes: int = 0
+    queued_ms: float = 0.0
+    start_ms: float = 0.0
+
+
+class SandboxFacts(View):
+    """What the program ran in."""
+
+    isolation: Literal["container", "cell"] = "container"
+    engine: str
+    runtime: str
+    image: str = Field(description="name@id")
+    network: Literal["none", "allowed"] = "none"
+    warm: bool = False
+    limits_unenforced: list[str] = Field(default_factory=list)
+    dev: bool | None = Field(None, description="Present and true where a development backend served.")
+
+
+class Execution(View):
+    """An execution's outcome. `status` is a verdict about the code; faults of the daemon are `infra`."""
+
+    id: str
+    status: Status
+    exit_code: int | None = None
+    signal: str | None = Field(None, description="Name of the signal that it died of, such as SIGSEGV.")
+    limits_hit: list[str] = Field(default_factory=list)
+    reason: str = Field("", description="What happened, for a person.")
+    stdout: str = ""
+    stderr: str = ""
+    stdout_truncated: bool = False
+    stderr_truncated: bool = False
+    encoding: Literal["utf-8", "base64"] = "utf-8"
+    artifacts: dict[str, dict[str, str | int]] = Field(default_factory=dict)
+    artifacts_skipped: list[dict[str, str]] = Field(default_factory=list)
+    usage: Usage = Field(default_factory=Usage)
+    sandbox: SandboxFacts | None = None
+    language: str = "python"
+    profile: str = "default"
+    subject: str | None = None
+    created_at: str | None = None

@@ -1,0 +1,1 @@
+"""Floor 9: the composition root. Builds the rooms, supervises them, drains them."""

@@ -1,0 +1,54 @@
+"""All metrics in one place, named `orchestrator_*`, one set for each daemon."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+_FAST = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+
+
+class Metrics:
+    """The daemon's metrics. Labels are bounded: plugin names, codes, verdicts, never ids or text."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.requests = Counter(
+            "orchestrator_http_requests", "HTTP requests answered.", ["method", "route", "status"], registry=self.registry
+        )
+        self.queries = Counter("orchestrator_queries", "Queries by outcome.", ["plugin", "status"], registry=self.registry)
+        self.query_seconds = Histogram(
+            "orchestrator_query_seconds", "Time to answer a query.", ["plugin"], buckets=_FAST, registry=self.registry
+        )
+        self.executions = Counter(
+            "orchestrator_executions", "Executions by verdict.", ["status", "isolation"], registry=self.registry
+        )
+        self.execution_seconds = Histogram(
+            "orchestrator_execution_seconds", "Wall time of executions.", buckets=_FAST, registry=self.registry
+        )
+        self.sandbox_starts = Histogram(
+            "orchestrator_sandbox_start_seconds", "Time to create and start one container.", buckets=_FAST,
+            registry=self.registry,
+        )  # fmt: skip
+        self.sandbox_queue = Gauge("orchestrator_sandbox_queued", "Executions waiting for a slot.", registry=self.registry)
+        self.sandbox_running = Gauge("orchestrator_sandbox_running", "Executions running.", registry=self.registry)
+        self.sandbox_ready = Gauge("orchestrator_sandbox_ready", "1 if executions are served.", registry=self.registry)
+        self.reaped = Counter(
+            "orchestrator_sandbox_reaped", "Containers of a dead daemon that were removed.", registry=self.registry
+        )
+        self.plugins = Gauge("orchestrator_plugins", "Plugins by state.", ["state"], registry=self.registry)
+        self.plugin_reloads = Counter(
+            "orchestrator_plugin_reloads", "Plugin versions loaded.", ["outcome"], registry=self.registry
+        )
+        self.plugin_blocked = Counter(
+            "orchestrator_plugin_blocked_loop", "Times that a plugin held the event loop.", ["plugin"],
+            registry=self.registry,
+        )  # fmt: skip
+        self.events_missed = Counter(
+            "orchestrator_events_missed", "Events a full subscriber queue dropped.", ["subscriber"], registry=self.registry
+        )
+        self.commits = Histogram(
+            "orchestrator_store_commit_seconds", "Time of one group commit.", buckets=_FAST, registry=self.registry
+        )
+        self.refused = Counter("orchestrator_refused", "Requests refused, by code.", ["code"], registry=self.registry)
+
+    def render(self) -> bytes:
+        """The Prometheus text form, UTF-8."""
+        return generate_latest(self.registry)

@@ -1,0 +1,1 @@
+"""Floor 6: which plugin answers a query, and the whole way of one query."""
