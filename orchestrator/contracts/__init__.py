@@ -1,1 +1,1 @@
-"""Floor 1: frozen data, ports and errors that rooms exchange. No behaviour beyond validating itself, no input or output."""
+"""Floor 1: frozen data, ports and errors that rooms exchange. No behaviour but validation, no input or output."""

@@ -1,6 +1,6 @@
 """The faults that leave a room, each with a stable `code` and the HTTP `status` that it becomes.
 
-Code that fails in the sandbox or a step that is denied is no fault but an outcome, and so it is data (see `executions`).
+Code that fails in the sandbox is no fault but an outcome, and so it is data (see `executions`).
 """
 
 from typing import Any, ClassVar

@@ -25,6 +25,12 @@ class Event:
     def as_json(self) -> dict[str, Any]:
         """The event as clients see it."""
         return {
-            "seq": self.seq, "id": self.id, "topic": self.topic, "name": self.name, "time": self.time,
-            "source": self.source, "subject": self.subject, "data": self.data,
-        }  # fmt: skip
+            "seq": self.seq,
+            "id": self.id,
+            "topic": self.topic,
+            "name": self.name,
+            "time": self.time,
+            "source": self.source,
+            "subject": self.subject,
+            "data": self.data,
+        }

@@ -6,9 +6,7 @@ from pydantic import Field
 
 from orchestrator.contracts.model import Model, Name, View
 
-Status = Literal[
-    "queued", "running", "ok", "error", "signal", "timeout", "oom", "output_limit", "cancelled", "infra"
-]
+Status = Literal["queued", "running", "ok", "error", "signal", "timeout", "oom", "output_limit", "cancelled", "infra"]
 Positive = Annotated[int, Field(ge=1, le=2**53)]
 
 

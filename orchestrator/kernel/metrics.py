@@ -11,9 +11,14 @@ class Metrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self.requests = Counter(
-            "orchestrator_http_requests", "HTTP requests answered.", ["method", "route", "status"], registry=self.registry
+            "orchestrator_http_requests",
+            "HTTP requests answered.",
+            ["method", "route", "status"],
+            registry=self.registry,
         )
-        self.queries = Counter("orchestrator_queries", "Queries by outcome.", ["plugin", "status"], registry=self.registry)
+        self.queries = Counter(
+            "orchestrator_queries", "Queries by outcome.", ["plugin", "status"], registry=self.registry
+        )
         self.query_seconds = Histogram(
             "orchestrator_query_seconds", "Time to answer a query.", ["plugin"], buckets=_FAST, registry=self.registry
         )
@@ -24,10 +29,14 @@ class Metrics:
             "orchestrator_execution_seconds", "Wall time of executions.", buckets=_FAST, registry=self.registry
         )
         self.sandbox_starts = Histogram(
-            "orchestrator_sandbox_start_seconds", "Time to create and start one container.", buckets=_FAST,
+            "orchestrator_sandbox_start_seconds",
+            "Time to create and start one container.",
+            buckets=_FAST,
             registry=self.registry,
-        )  # fmt: skip
-        self.sandbox_queue = Gauge("orchestrator_sandbox_queued", "Executions waiting for a slot.", registry=self.registry)
+        )
+        self.sandbox_queue = Gauge(
+            "orchestrator_sandbox_queued", "Executions waiting for a slot.", registry=self.registry
+        )
         self.sandbox_running = Gauge("orchestrator_sandbox_running", "Executions running.", registry=self.registry)
         self.sandbox_ready = Gauge("orchestrator_sandbox_ready", "1 if executions are served.", registry=self.registry)
         self.reaped = Counter(
@@ -38,11 +47,16 @@ class Metrics:
             "orchestrator_plugin_reloads", "Plugin versions loaded.", ["outcome"], registry=self.registry
         )
         self.plugin_blocked = Counter(
-            "orchestrator_plugin_blocked_loop", "Times that a plugin held the event loop.", ["plugin"],
+            "orchestrator_plugin_blocked_loop",
+            "Times that a plugin held the event loop.",
+            ["plugin"],
             registry=self.registry,
-        )  # fmt: skip
+        )
         self.events_missed = Counter(
-            "orchestrator_events_missed", "Events a full subscriber queue dropped.", ["subscriber"], registry=self.registry
+            "orchestrator_events_missed",
+            "Events a full subscriber queue dropped.",
+            ["subscriber"],
+            registry=self.registry,
         )
         self.commits = Histogram(
             "orchestrator_store_commit_seconds", "Time of one group commit.", buckets=_FAST, registry=self.registry

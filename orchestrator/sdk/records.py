@@ -4,7 +4,7 @@ from typing import Any
 
 
 class Record(dict[str, Any]):
-    """A JSON object whose members are attributes too, at every depth: `result["usage"]["wall_ms"]`, `result.usage.wall_ms`.
+    """A JSON object whose members are attributes too, at every depth: `result["usage"]`, `result.usage.wall_ms`.
 
     A missing member raises `KeyError` or `AttributeError`; methods of `dict` win over members of the same name.
     """

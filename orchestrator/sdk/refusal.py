@@ -3,7 +3,7 @@
 from typing import Any
 
 
-class Refused(Exception):  # noqa: N818 - reads as what happened
+class Refused(Exception):
     """Raise it when the request is understood and cannot be served: the client gets 422 with this code and detail.
 
     Extra members are added to the problem document, to say what would help.

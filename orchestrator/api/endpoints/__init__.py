@@ -1,0 +1,1 @@
+"""The folder is the list: each module declares endpoints of one subject with `@endpoint`."""

@@ -1,0 +1,35 @@
+"""Queries: the daemon's main door."""
+
+from aiohttp import web
+
+from orchestrator.api.endpoint import Call, endpoint, json_answer
+from orchestrator.contracts.callers import Scope
+from orchestrator.contracts.queries import QueryAnswer, QueryRequest
+
+
+@endpoint(
+    "POST",
+    "/query",
+    scope=Scope.QUERY,
+    body=QueryRequest,
+    answer=QueryAnswer,
+    codes=(
+        "no_route",
+        "capability_disabled",
+        "cannot_generate",
+        "plugin_error",
+        "plugin_timeout",
+        "sandbox_unavailable",
+    ),
+)
+async def ask(call: Call) -> web.Response:
+    """Send a query to the plugin that fits."""
+    call.request["audited"] = True
+    answer = await call.rooms.desk.answer(call.body, call.caller)
+    return json_answer(answer.encoded)
+
+
+@endpoint("GET", "/query/{id}", scope=Scope.QUERY, answer=QueryAnswer)
+async def read(call: Call) -> web.Response:
+    """A query's answer as it was given, or `running`."""
+    return json_answer(await call.rooms.desk.get(call.parameter("id"), call.caller))

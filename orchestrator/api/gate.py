@@ -1,0 +1,257 @@
+"""The one gate that every request passes, and the fixed order in which it is refused (CONTRACT 1).
+
+Host, origin, size, media type, key, scope, rate, body. Each refusal is cheap, and comes before the next is looked at.
+"""
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pydantic_core
+import structlog
+from aiohttp import web
+from pydantic import ValidationError
+
+from orchestrator.api import peers, problems
+from orchestrator.api.endpoint import Call, Endpoint
+from orchestrator.api.idempotency import Idempotency
+from orchestrator.api.problems import Refusal
+from orchestrator.api.rates import KeyRates, RefusalTally, WrongKeys
+from orchestrator.api.rooms import Rooms
+from orchestrator.audit.entries import Entry
+from orchestrator.contracts.callers import LOOPBACK, Caller, Scope
+from orchestrator.contracts.errors import (
+    Forbidden,
+    Invalid,
+    Malformed,
+    OrchestratorError,
+    TooMany,
+    Unauthenticated,
+    Unavailable,
+)
+from orchestrator.kernel.ids import new_id
+
+log = structlog.get_logger("api")
+Next = Callable[[web.Request], Awaitable[web.StreamResponse]]
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_SAFE = ("GET", "HEAD")
+_SECURITY = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; "
+    "img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+}
+ENDPOINT: web.AppKey[dict[Any, Endpoint]] = web.AppKey("endpoints")
+
+
+class Gate:
+    """Admits requests, or says no in the one order."""
+
+    def __init__(self, rooms: Rooms, idempotency: Idempotency) -> None:
+        self._rooms = rooms
+        self._settings = rooms.settings
+        self._idempotency = idempotency
+        self._rates = KeyRates(rooms.settings.key_rate_per_s)
+        self._wrong_keys = WrongKeys(rooms.settings.wrong_keys_per_minute)
+        self.tally = RefusalTally()
+
+    async def pass_through(self, request: web.Request, handler: Next) -> web.StreamResponse:
+        """The aiohttp middleware: whatever happens, the client gets an answer in the one form."""
+        offered = request.headers.get("X-Request-Id", "")
+        request_id = offered if _REQUEST_ID.fullmatch(offered) else new_id()
+        request["request_id"] = request_id
+        try:
+            response = await handler(request)
+        except OrchestratorError as fault:
+            response = self._refusal(fault, request_id)
+        except web.HTTPException as fault:
+            response = self._refusal(_translated(fault), request_id)
+        except asyncio.CancelledError:
+            raise
+        except Exception:
+            log.exception("api.defect", method=request.method, path=request.path, request_id=request_id)
+            response = self._refusal(OrchestratorError("a defect of the daemon; its log says more"), request_id)
+        if not response.prepared:
+            response.headers["X-Request-Id"] = request_id
+            response.headers.update(request.get("rate_headers", {}))
+            for name, value in _SECURITY.items():
+                response.headers.setdefault(name, value)
+        resource = request.match_info.route.resource
+        route = resource.canonical if resource is not None else "none"
+        self._rooms.metrics.requests.labels(request.method, route, str(response.status)).inc()
+        return response
+
+    async def unknown(self, request: web.Request) -> web.StreamResponse:
+        """What has no endpoint is refused in the same order, up to saying so."""
+        self._before_key(request, None)
+        raise Refusal(404, "not_found", "nothing is here")
+
+    async def serve(self, request: web.Request, endpoint: Endpoint) -> web.StreamResponse:
+        """Take one request through all checks to its endpoint."""
+        self._before_key(request, endpoint)
+        caller = self._caller(request, endpoint)
+        self._scope(request, caller, endpoint)
+        self._rate(request, caller)
+        if self._rooms.draining and request.method not in _SAFE:
+            raise Unavailable("the daemon is shutting down", code="draining")
+        raw = await self._read(request, endpoint)
+        call = Call(request, request["request_id"], caller, None, self._rooms)
+        if "Idempotency-Key" in request.headers and request.method == "POST":
+            return await self._idempotency.once(call, endpoint, raw, lambda: self._answer(call, endpoint, raw))
+        return await self._answer(call, endpoint, raw)
+
+    async def _answer(self, call: Call, endpoint: Endpoint, raw: bytes) -> web.StreamResponse:
+        try:
+            if endpoint.body is not None:
+                call.body = _parsed(endpoint.body, raw)
+            return await endpoint.handler(call)
+        except OrchestratorError as fault:
+            await self._audit_refusal(call, endpoint, fault)
+            raise
+
+    def _before_key(self, request: web.Request, endpoint: Endpoint | None) -> None:
+        settings = self._settings
+        host = request.headers.get("Host", "")
+        try:
+            if not peers.host_allowed(host, settings.allowed_hosts, settings.host):
+                raise Refusal(
+                    421,
+                    "host_denied",
+                    "this Host is not served; the setting api.allowed_hosts lists the names that are",
+                )
+            origin = request.headers.get("Origin")
+            if (
+                request.method not in _SAFE
+                and origin is not None
+                and not peers.origin_allowed(origin, host, settings.allowed_origins)
+            ):
+                raise Forbidden(
+                    "this Origin may not; the setting api.allowed_origins lists those that may", code="origin_denied"
+                )
+            if (request.content_length or 0) > settings.max_body_bytes:
+                raise Refusal(413, "too_large", f"a body has at most {settings.max_body_bytes} bytes")
+            if endpoint is not None and request.body_exists and request.content_type.lower() != endpoint.media_type:
+                raise Refusal(415, "media_type", f"this endpoint takes {endpoint.media_type}")
+        except OrchestratorError as fault:
+            self._count(request, fault)
+            raise
+
+    def _caller(self, request: web.Request, endpoint: Endpoint) -> Caller:
+        nobody = Caller(owner=LOOPBACK, kind="loopback", scopes=frozenset())
+        if endpoint.scope is None and not endpoint.any_key:
+            return nobody
+        try:
+            secret = _secret(request)
+            if secret is None:
+                return self._keyless(request, endpoint)
+            return self._rooms.keys.caller(secret) or self._wrong_key(request)
+        except OrchestratorError as fault:
+            self._count(request, fault)
+            raise
+
+    def _keyless(self, request: web.Request, endpoint: Endpoint) -> Caller:
+        local = peers.is_loopback(request.remote or "", request.headers)
+        if endpoint.scope is Scope.QUERY and local and not self._rooms.governance.require_key:
+            return Caller(owner=LOOPBACK, kind="loopback", scopes=frozenset({Scope.QUERY}))
+        raise Unauthenticated(
+            "a key is needed: X-API-Key, or Authorization: Bearer", headers={"WWW-Authenticate": "Bearer"}
+        )
+
+    def _wrong_key(self, request: web.Request) -> Caller:
+        wait = self._wrong_keys.add(request.remote or "", self._rooms.clock.monotonic())
+        if wait:
+            raise TooMany("too many wrong keys", code="rate_limited", retry_after_s=wait)
+        raise Unauthenticated(
+            "the key is unknown, revoked or expired", code="key_invalid", headers={"WWW-Authenticate": "Bearer"}
+        )
+
+    def _scope(self, request: web.Request, caller: Caller, endpoint: Endpoint) -> None:
+        if endpoint.scope is not None and not caller.may(endpoint.scope):
+            fault = Forbidden(f"the key lacks the scope {endpoint.scope.value}")
+            entry = Entry(
+                "request.refused", request.path[:200], caller.owner, fault.code, _facts(request, caller), caller.owner
+            )
+            self._rooms.journal.note(entry)
+            raise fault
+
+    def _rate(self, request: web.Request, caller: Caller) -> None:
+        if caller.key_id is None or peers.is_loopback(request.remote or "", request.headers):
+            return
+        left, wait = self._rates.take(caller.key_id, self._rooms.clock.monotonic())
+        limit = max(1, round(self._rates.rate))
+        request["rate_headers"] = {
+            "RateLimit-Limit": str(limit),
+            "RateLimit-Remaining": str(int(left)),
+            "RateLimit-Reset": "1",
+        }
+        if wait:
+            raise TooMany(f"a key may ask {limit} times a second", code="rate_limited", retry_after_s=wait)
+
+    async def _read(self, request: web.Request, endpoint: Endpoint) -> bytes:
+        if not request.body_exists:
+            return b""
+        try:
+            async with asyncio.timeout(self._settings.body_timeout_ms / 1000):
+                return await request.read()
+        except web.HTTPRequestEntityTooLarge:
+            raise Refusal(413, "too_large", f"a body has at most {self._settings.max_body_bytes} bytes") from None
+        except TimeoutError:
+            raise Refusal(408, "body_timeout", "the body did not arrive in time") from None
+
+    async def _audit_refusal(self, call: Call, endpoint: Endpoint, fault: OrchestratorError) -> None:
+        """Write down what was refused to a known caller; queries and executions have written their own rows."""
+        if endpoint.method == "GET" or call.request.get("audited"):
+            return
+        data = {**_facts(call.request, call.caller), "detail": fault.detail[:500]}
+        await self._rooms.journal.record(
+            Entry("request.refused", call.request.path[:200], call.caller.owner, fault.code, data, call.caller.owner)
+        )
+
+    def _count(self, request: web.Request, fault: OrchestratorError) -> None:
+        minute = int(self._rooms.clock.now().timestamp() // 60)
+        self.tally.add(request.remote or "unknown", fault.code, minute)
+
+    def _refusal(self, fault: OrchestratorError, request_id: str) -> web.Response:
+        self._rooms.metrics.refused.labels(fault.code).inc()
+        return problems.answer(fault, request_id)
+
+
+def _facts(request: web.Request, caller: Caller) -> dict[str, Any]:
+    return {"method": request.method, "path": request.path[:200], "key_id": caller.key_id, "peer": request.remote}
+
+
+def _secret(request: web.Request) -> str | None:
+    """The key that a request carries. Raises `Unauthenticated` where two headers disagree or the scheme is another."""
+    found = set()
+    if "X-API-Key" in request.headers:
+        found.add(request.headers["X-API-Key"].strip())
+    if "Authorization" in request.headers:
+        scheme, _, secret = request.headers["Authorization"].partition(" ")
+        found.add(secret.strip() if scheme.lower() == "bearer" else "")
+    if len(found) > 1 or "" in found:
+        raise Unauthenticated(
+            "one key, in X-API-Key or as a Bearer token", code="key_invalid", headers={"WWW-Authenticate": "Bearer"}
+        )
+    return found.pop() if found else None
+
+
+def _parsed(model: type[Any], raw: bytes) -> Any:
+    """The validated body. Raises `Malformed` for what is not JSON, `Invalid` for what is not the model."""
+    try:
+        value = pydantic_core.from_json(raw, allow_inf_nan=False)
+    except ValueError as fault:
+        raise Malformed(f"the body is not JSON: {fault}") from None
+    if not isinstance(value, dict):
+        raise Invalid("the body is a JSON object", errors=[{"loc": [], "msg": "not an object"}])
+    try:
+        return model.model_validate_json(raw)
+    except ValidationError as fault:
+        raise problems.invalid(fault) from None
+
+
+def _translated(fault: web.HTTPException) -> OrchestratorError:
+    known = {404: "not_found", 405: "method", 413: "too_large", 415: "media_type", 400: "malformed"}
+    headers = {"Allow": fault.headers["Allow"]} if "Allow" in fault.headers else {}
+    return Refusal(fault.status, known.get(fault.status, "refused"), fault.reason, headers=headers)

@@ -1,0 +1,112 @@
+"""The interface as OpenAPI 3.1: made from the declared endpoints and the models that validate."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from aiohttp import web
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+
+from orchestrator.api.endpoint import Endpoint
+from orchestrator.contracts.model import View
+
+OPENAPI: web.AppKey[dict[str, Any]] = web.AppKey("openapi")
+_REF = "#/components/schemas/{model}"
+
+
+class FieldFault(View):
+    """One fault of a body."""
+
+    loc: list[str | int]
+    msg: str
+
+
+class Problem(View):
+    """Every refusal and failure (RFC 9457)."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    request_id: str
+    errors: list[FieldFault] | None = None
+
+
+def document(endpoints: Iterable[Endpoint], version: str) -> dict[str, Any]:
+    """The OpenAPI document of these endpoints."""
+    known = list(endpoints)
+    models: dict[type[BaseModel], None] = {Problem: None}
+    for e in known:
+        models.update({m: None for m in (e.body, e.answer) if m is not None})
+    inputs = {e.body for e in known if e.body is not None}
+    modes: list[Any] = [(m, "validation" if m in inputs else "serialization") for m in models]
+    refs, schemas = models_json_schema(modes, ref_template=_REF)
+    by_model = {model: refs[(model, mode)] for model, mode in modes}
+    paths: dict[str, Any] = {}
+    for e in known:
+        for path in (e.path, *e.aliases):
+            paths.setdefault(path, {})[e.method.lower()] = _operation(e, path, by_model)
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "orchestrator",
+            "version": version,
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        "paths": paths,
+        "components": {
+            "schemas": schemas.get("$defs", {}),
+            "securitySchemes": {
+                "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+                "bearer": {"type": "http", "scheme": "bearer"},
+            },
+        },
+    }
+
+
+def _operation(e: Endpoint, path: str, refs: dict[type[BaseModel], Any]) -> dict[str, Any]:
+    handler: Any = e.handler
+    subject = handler.__module__.rpartition(".")[2]
+    operation: dict[str, Any] = {
+        "operationId": f"{subject}_{handler.__name__}{'' if path == e.path else '_alias'}",
+        "summary": e.summary,
+        "tags": [subject],
+        "parameters": _parameters(e, path),
+        "responses": {str(e.status): _success(e, refs), "default": _problem(e, refs)},
+    }
+    if e.body is not None:
+        operation["requestBody"] = {"required": True, "content": {e.media_type: {"schema": refs[e.body]}}}
+    if e.scope is not None or e.any_key:
+        operation["security"] = [{"key": []}, {"bearer": []}]
+        operation["x-scope"] = e.scope.value if e.scope else "any"
+    return operation
+
+
+def _parameters(e: Endpoint, path: str) -> list[dict[str, Any]]:
+    text: dict[str, Any] = {"type": "string"}
+    names = [part[1:-1] for part in path.split("/") if part.startswith("{")]
+    found: list[dict[str, Any]] = [{"name": n, "in": "path", "required": True, "schema": text} for n in names]
+    if e.lists:
+        limit = {"type": "integer", "minimum": 1, "maximum": 1000, "default": 100}
+        found += [
+            {"name": n, "in": "query", "schema": s} for n, s in (("limit", limit), ("after", text), ("subject", text))
+        ]
+    if e.method == "POST":
+        found.append({"name": "Idempotency-Key", "in": "header", "schema": {"type": "string", "maxLength": 255}})
+    return found
+
+
+def _success(e: Endpoint, refs: dict[type[BaseModel], Any]) -> dict[str, Any]:
+    if e.answer is None:
+        return {"description": e.summary}
+    schema: dict[str, Any] = refs[e.answer]
+    if e.lists:
+        members = {"items": {"type": "array", "items": schema}, "next": {"type": ["string", "null"]}}
+        schema = {"type": "object", "required": ["items", "next"], "properties": members}
+    return {"description": e.summary, "content": {"application/json": {"schema": schema}}}
+
+
+def _problem(e: Endpoint, refs: dict[type[BaseModel], Any]) -> dict[str, Any]:
+    told = f"A problem; beside the general codes: {', '.join(e.codes)}" if e.codes else "A problem"
+    return {"description": told, "content": {"application/problem+json": {"schema": refs[Problem]}}}

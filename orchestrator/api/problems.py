@@ -1,0 +1,58 @@
+"""Faults as `application/problem+json` (RFC 9457): a stable code, words for a person, nothing of the host."""
+
+from http import HTTPStatus
+from typing import Any
+
+import pydantic_core
+from aiohttp import web
+from pydantic import ValidationError
+
+from orchestrator.contracts.errors import Invalid, OrchestratorError
+
+MEDIA_TYPE = "application/problem+json"
+_WORDS = {413: "Content Too Large", 422: "Unprocessable Content"}
+
+
+class Refusal(OrchestratorError):
+    """A fault of the HTTP exchange itself: its status is its own."""
+
+    def __init__(self, status: int, code: str, detail: str, **more: Any) -> None:
+        super().__init__(detail, code=code, **more)
+        self.status = status  # type: ignore[misc]
+
+
+def title(status: int) -> str:
+    """The status in words."""
+    return _WORDS.get(status) or HTTPStatus(status).phrase
+
+
+def document(fault: OrchestratorError, request_id: str) -> dict[str, Any]:
+    """The problem document of a fault."""
+    found = {
+        "type": "about:blank",
+        "title": title(fault.status),
+        "status": fault.status,
+        "detail": fault.detail,
+        "code": fault.code,
+        "request_id": request_id,
+    }
+    if fault.errors:
+        found["errors"] = fault.errors
+    return {**fault.extra, **found}
+
+
+def answer(fault: OrchestratorError, request_id: str) -> web.Response:
+    """The response to a fault."""
+    body = pydantic_core.to_json(document(fault, request_id), inf_nan_mode="null", serialize_unknown=True)
+    return web.Response(status=fault.status, body=body, headers={**fault.headers, "Content-Type": MEDIA_TYPE})
+
+
+def invalid(fault: ValidationError, *prefix: str) -> Invalid:
+    """All that a body's validation found, as one fault."""
+    errors = [
+        {"loc": [*prefix, *e["loc"]], "msg": e["msg"]} for e in fault.errors(include_url=False, include_context=False)
+    ]
+    first = errors[0]
+    where = ".".join(str(part) for part in first["loc"]) or "body"
+    more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
+    return Invalid(f"{where}: {first['msg']}{more}", errors=errors)

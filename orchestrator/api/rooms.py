@@ -1,0 +1,42 @@
+"""The rooms that endpoints speak to, put together by the daemon."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator.api.settings import ApiSettings
+from orchestrator.audit.journal import Journal
+from orchestrator.audit.reading import AuditReader
+from orchestrator.governance.executions import Executions
+from orchestrator.governance.identities import Identities
+from orchestrator.governance.keys import Keys
+from orchestrator.governance.settings import GovernanceSettings
+from orchestrator.host.host import Host
+from orchestrator.kernel.clock import Clock
+from orchestrator.kernel.metrics import Metrics
+from orchestrator.routing.desk import Desk
+from orchestrator.storage.blobs import Blobs
+from orchestrator.storage.port import Store
+
+
+@dataclass(slots=True)
+class Rooms:
+    """Everything that an endpoint may use. `checks` answers the parts' health, `draining` is set on the way out."""
+
+    settings: ApiSettings
+    governance: GovernanceSettings
+    clock: Clock
+    metrics: Metrics
+    store: Store
+    blobs: Blobs
+    journal: Journal
+    audit: AuditReader
+    identities: Identities
+    keys: Keys
+    executions: Executions
+    host: Host
+    desk: Desk
+    checks: Callable[[], dict[str, dict[str, Any]]]
+    version: str
+    started: bool = False
+    draining: bool = False

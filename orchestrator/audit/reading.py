@@ -1,0 +1,79 @@
+"""Reading what happened: pages of events and audit rows, and the proof that the chain holds."""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Select, or_, select
+
+from orchestrator.audit import chain
+from orchestrator.contracts.callers import Caller, Scope
+from orchestrator.contracts.events import Event
+from orchestrator.storage.port import Store, Tx
+from orchestrator.storage.schema import audit, events
+
+_BLOCK = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The state of the chain; `first_bad` is the first row that does not follow."""
+
+    ok: bool
+    entries: int
+    first_bad: int | None
+
+
+class AuditReader:
+    """Reads the log and the audit; never writes."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def page(self, *, limit: int, before: int | None = None, subject: str | None = None) -> list[dict[str, Any]]:
+        """Audit rows, newest first, older than `before`."""
+        query = select(audit).order_by(audit.c.seq.desc()).limit(limit)
+        if before is not None:
+            query = query.where(audit.c.seq < before)
+        if subject is not None:
+            query = query.where(audit.c.subject == subject)
+        rows = await self._store.read(lambda tx: tx.execute(query).mappings().all())
+        return [{**row, "data": json.loads(row["data"])} for row in rows]
+
+    async def events_after(self, seq: int, caller: Caller, *, limit: int = 500) -> tuple[list[Event], int]:
+        """Events newer than `seq` that the caller may see, and the seq up to which all were looked at."""
+
+        def work(tx: Tx) -> tuple[list[Event], int]:
+            top = tx.execute(select(events.c.seq).order_by(events.c.seq.desc()).limit(1)).scalar() or 0
+            rows = tx.execute(_visible(caller).where(events.c.seq > seq).order_by(events.c.seq).limit(limit)).mappings()
+            found = [Event(**row) for row in rows]
+            newest = found[-1].seq if found else seq
+            return found, newest if len(found) == limit else max(top, newest)
+
+        return await self._store.read(work)
+
+    async def verify(self) -> Verdict:
+        """Walk the whole chain, block by block."""
+        prev_hash, seq = chain.GENESIS, 1
+        while True:
+            query = select(audit).where(audit.c.seq >= seq).order_by(audit.c.seq).limit(_BLOCK)
+
+            def work(tx: Tx, query: Any = query, prev: str = prev_hash, at: int = seq) -> tuple[int | None, str, int]:
+                return chain.first_bad(tx.execute(query).mappings(), prev, at)
+
+            bad, prev_hash, following = await self._store.read(work)
+            if bad is not None:
+                return Verdict(ok=False, entries=following - 1, first_bad=bad)
+            if following - seq < _BLOCK:
+                return Verdict(ok=True, entries=following - 1, first_bad=None)
+            seq = following
+
+
+def _visible(caller: Caller) -> Select[Any]:
+    """Own events; an admin's are all; a keyed caller also sees the daemon's own (CONTRACT 1, "Whose")."""
+    query = select(events)
+    if caller.may(Scope.ADMIN):
+        return query
+    if caller.kind == "loopback":
+        return query.where(events.c.owner == caller.owner, events.c.topic.like("query.%"))
+    return query.where(or_(events.c.owner == caller.owner, events.c.owner.is_(None)))

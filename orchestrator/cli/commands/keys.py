@@ -1,0 +1,50 @@
+"""`orchestrator keys …`."""
+
+from typing import Annotated
+
+import typer
+
+from orchestrator.cli import client
+from orchestrator.cli.options import AsJson
+from orchestrator.cli.output import show, table
+
+app = typer.Typer(help="Make and end API keys.", no_args_is_help=True)
+
+
+def register(parent: typer.Typer) -> None:
+    """Add the commands."""
+    parent.add_typer(app, name="keys")
+
+
+@app.command("list")
+def listing(as_json: AsJson = False) -> None:
+    """All keys, without their secrets."""
+    table(
+        client.call("GET", "/v1/keys?limit=1000")["items"],
+        ["id", "name", "scopes", "created_at", "expires_at", "revoked_at"],
+        as_json,
+    )
+
+
+@app.command()
+def create(
+    name: Annotated[str, typer.Argument(help="What the key is for.")],
+    scope: Annotated[
+        list[str], typer.Option(help="query, execute, command, approve, evolve or admin; may be repeated.")
+    ],
+    expires_at: Annotated[str | None, typer.Option(help="RFC 3339, such as 2027-01-01T00:00:00Z.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make a key; it is shown this once.
+
+    Example: orchestrator keys create ci --scope query --scope execute
+    """
+    body = {"name": name, "scopes": scope, **({"expires_at": expires_at} if expires_at else {})}
+    made = client.call("POST", "/v1/keys", body)
+    show(made, True) if as_json else print(made["key"])
+
+
+@app.command()
+def revoke(key_id: Annotated[str, typer.Argument(help="The key's id.")], as_json: AsJson = False) -> None:
+    """End a key at once and for good."""
+    show(client.call("DELETE", f"/v1/keys/{key_id}"), as_json)

@@ -1,0 +1,174 @@
+"""Building the daemon: the only place that names concrete classes. Each part registers its end at its birth."""
+
+import os
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from orchestrator import __version__
+from orchestrator.api.rooms import Rooms
+from orchestrator.audit.entries import Entry
+from orchestrator.audit.journal import Journal
+from orchestrator.audit.reading import AuditReader
+from orchestrator.bus.local import LocalBus
+from orchestrator.config.load import Configuration
+from orchestrator.config.places import Places
+from orchestrator.contracts.callers import Scope
+from orchestrator.daemon import lock
+from orchestrator.daemon.services import PluginServices
+from orchestrator.governance.executions import Executions
+from orchestrator.governance.grants import Grants
+from orchestrator.governance.identities import Identities, Identity
+from orchestrator.governance.keys import PREFIX, Keys
+from orchestrator.governance.permits import PermitOffice
+from orchestrator.host.host import Host
+from orchestrator.kernel.clock import SystemClock
+from orchestrator.kernel.metrics import Metrics
+from orchestrator.kernel.tasks import Supervisor
+from orchestrator.routing.desk import HANDLE, Desk
+from orchestrator.sandbox.service import Sandbox
+from orchestrator.storage.blobs import Blobs
+from orchestrator.storage.migrate import migrate, migrate_blobs
+from orchestrator.storage.sqlite import SqliteStore
+
+log = structlog.get_logger("daemon")
+
+
+@dataclass(slots=True)
+class Daemon:
+    """A built daemon: its rooms, and the tasks that keep it going."""
+
+    rooms: Rooms
+    supervisor: Supervisor
+    operator: Identity
+    places: Places
+    sandbox: Sandbox
+    bus: LocalBus
+
+
+@asynccontextmanager
+async def build(configuration: Configuration, places: Places) -> AsyncIterator[Daemon]:
+    """Build everything below the doors, bottom up; take it down in reverse."""
+    settings = configuration.settings
+    async with AsyncExitStack() as stack:
+        _prepare_state(places.state)
+        stack.enter_context(lock.hold(places.lock))
+        clock, metrics, supervisor = SystemClock(), Metrics(), Supervisor()
+        stack.push_async_callback(supervisor.close)
+        store = SqliteStore(places.database, settings.storage, metrics, migrate)
+        stack.push_async_callback(store.close)
+        blobs = Blobs(SqliteStore(places.blobs, settings.storage, metrics, migrate_blobs), settings.storage, clock)
+        stack.push_async_callback(blobs.close)
+        bus = LocalBus(supervisor, metrics)
+        journal = Journal(store, bus, clock)
+        await journal.open()
+
+        identities = Identities(store, journal, clock)
+        operator = await identities.open()
+        keys = Keys(store, journal, identities, clock)
+        await keys.open()
+        await _admin_key(places.admin_key, keys, operator)
+        office = PermitOffice(clock, settings.governance.permit_ttl_s)
+        grants = Grants(store, journal, office, clock)
+        await grants.open(operator)
+
+        sandbox = Sandbox(
+            settings.sandbox,
+            images_dir=places.images,
+            state_dir=places.state,
+            daemon_id=_daemon_id(places.state),
+            check=office.check,
+            clock=clock,
+            metrics=metrics,
+            supervisor=supervisor,
+        )
+        await sandbox.start()
+        stack.push_async_callback(sandbox.close)
+        executions = Executions(sandbox, grants, journal, store, blobs, clock, metrics)
+        await executions.open()
+
+        async def record(topic: str, subject: str, data: dict[str, Any]) -> None:
+            await journal.record(Entry(topic, subject, "daemon", data.pop("outcome", "ok"), data, source="host"))
+
+        services = PluginServices(executions, journal, bus)
+        host = Host(
+            settings.host,
+            folders=places.plugin_folders,
+            services=services,
+            check=office.check,
+            clock=clock,
+            metrics=metrics,
+            supervisor=supervisor,
+            record=record,
+            plugin_config=settings.plugins,
+            state_dir=places.state,
+        )
+        await host.start()
+        stack.push_async_callback(host.close)
+        desk = Desk(host, bus, grants, journal, store, blobs, clock, metrics, settings.routing, settings.governance)
+        services.desk = desk
+        bus.serve(HANDLE, desk.dispatch)
+
+        def checks() -> dict[str, dict[str, Any]]:
+            return _checks(sandbox, store, bus)
+
+        rooms = Rooms(
+            settings=settings.api,
+            governance=settings.governance,
+            clock=clock,
+            metrics=metrics,
+            store=store,
+            blobs=blobs,
+            journal=journal,
+            audit=AuditReader(store),
+            identities=identities,
+            keys=keys,
+            executions=executions,
+            host=host,
+            desk=desk,
+            checks=checks,
+            version=__version__,
+        )
+        yield Daemon(rooms, supervisor, operator, places, sandbox, bus)
+
+
+def _checks(sandbox: Sandbox, store: SqliteStore, bus: LocalBus) -> dict[str, dict[str, Any]]:
+    engine_status, engine_detail = sandbox.health()
+    pool_status, pool_detail = sandbox.pool()
+    missed = sum(s.missed for s in bus.subscriptions)
+    return {
+        "engine": {"status": engine_status, "detail": engine_detail},
+        "store": {"status": "failed" if store.fault else "ok", "detail": store.fault or "durable"},
+        "bus": {"status": "ok", "detail": f"{len(bus.subscriptions)} subscribers, {missed} events missed"},
+        "pool": {"status": pool_status, "detail": pool_detail},
+    }
+
+
+def _prepare_state(state: Path) -> None:
+    state.mkdir(parents=True, exist_ok=True, mode=0o700)
+
+
+def _daemon_id(state: Path) -> str:
+    """An id that stays with the state directory, so that a daemon knows its predecessor's containers."""
+    path = state / "daemon.id"
+    if not path.exists():
+        path.write_text(secrets.token_hex(8))
+    return path.read_text().strip()
+
+
+async def _admin_key(path: Path, keys: Keys, operator: Identity) -> None:
+    """The operator's admin key, made where the file is not there: mode 0600, the key alone on one line (CONTRACT 0)."""
+    if path.exists() and keys.caller(path.read_text().strip()) is not None:
+        return
+    secret = PREFIX + secrets.token_urlsafe(32)
+    draft = path.with_suffix(".new")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(secret + "\n")
+    await keys.create("admin", frozenset({Scope.ADMIN}), operator.id, "daemon", secret=secret)
+    draft.replace(path)

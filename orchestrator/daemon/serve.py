@@ -1,0 +1,161 @@
+"""Running the daemon in the foreground: listen, say where, drain when told to."""
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+
+import structlog
+from aiohttp import web
+
+from orchestrator.api import peers
+from orchestrator.api.gate import Gate
+from orchestrator.api.idempotency import Idempotency
+from orchestrator.api.server import build as build_app
+from orchestrator.audit.entries import Entry
+from orchestrator.config.load import Configuration
+from orchestrator.config.places import Places
+from orchestrator.contracts.errors import StartRefused
+from orchestrator.daemon import lock, notify
+from orchestrator.daemon.compose import Daemon, build
+from orchestrator.daemon.reload import Reloader
+
+log = structlog.get_logger("daemon")
+_SAME_SIGNAL_S = 1.0
+_TALLY_S = 10.0
+_PURGE_S = 3600.0
+
+
+async def serve(
+    configuration: Configuration, places: Places, reread: Callable[[], Configuration], say: Callable[[str], None]
+) -> int:
+    """Serve until told to stop; the exit code. `say` prints a line for the person who started it."""
+    stop = _Stop()
+    stop.listen()
+    async with AsyncExitStack() as stack:
+        daemon = await stack.enter_async_context(build(configuration, places))
+        address, runner, gate = await _open_door(daemon, stack)
+        reloader = Reloader(configuration, reread, daemon)
+        asyncio.get_running_loop().add_signal_handler(
+            signal.SIGHUP, lambda: daemon.supervisor.child("reload", reloader.reload())
+        )
+        daemon.rooms.started = True
+        lock.announce(places.address, address)
+        stack.callback(places.address.unlink, missing_ok=True)
+        await daemon.rooms.journal.record(Entry("daemon.started", None, "daemon", data={"address": address}))
+        _greet(daemon, address, say)
+        notify.notify("READY=1")
+        await _until_stopped(stop, daemon)
+        await _drain(daemon, runner, gate)
+    return 1 if stop.reason.startswith("task") else 0
+
+
+async def _open_door(daemon: Daemon, stack: AsyncExitStack) -> tuple[str, web.AppRunner, Gate]:
+    rooms = daemon.rooms
+    idempotency = Idempotency(rooms.store, rooms.blobs, rooms.clock, rooms.settings.idempotency_ttl_s)
+    await idempotency.open()
+    app, gate = build_app(rooms, idempotency)
+    runner = web.AppRunner(
+        app, handle_signals=False, access_log=None, shutdown_timeout=rooms.settings.shutdown_ms / 1000
+    )
+    await runner.setup()
+    stack.push_async_callback(runner.cleanup)
+    inherited = notify.inherited_socket()
+    try:
+        if inherited is not None:
+            await web.SockSite(runner, inherited).start()
+        else:
+            await web.TCPSite(runner, rooms.settings.host, rooms.settings.port).start()
+    except OSError as fault:
+        reason = os.strerror(fault.errno) if fault.errno else str(fault)
+        raise StartRefused(f"cannot listen on {rooms.settings.host}:{rooms.settings.port}: {reason}") from None
+    daemon.supervisor.root("tally", _write_tally(daemon, gate))
+    daemon.supervisor.root("purge", _purge(idempotency))
+    if (interval := notify.watchdog_interval_s()) is not None:
+        daemon.supervisor.root("watchdog", _pat(interval))
+    host, port = runner.addresses[0][:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}", runner, gate
+
+
+def _greet(daemon: Daemon, address: str, say: Callable[[str], None]) -> None:
+    for view in daemon.rooms.host.views(admin=True):
+        fault = f" ({view.error.message})" if view.error else ""
+        say(f"plugin {view.name} {view.version}: {view.state}{fault}; approved by its file, {view.digest[:12]}")
+    say("default grant: code in containers without a network, in the operator's name")
+    engine = daemon.rooms.checks()["engine"]
+    say(f"sandbox: {engine['status']}, {engine['detail']}")
+    if not peers.is_loopback_address(daemon.rooms.settings.host):
+        say("listening beyond loopback: every request needs a key")
+    say(f"orchestrator is ready at {address} (admin key in {daemon.places.admin_key})")
+
+
+async def _until_stopped(stop: "_Stop", daemon: Daemon) -> None:
+    waiting = daemon.supervisor.child("stop", stop.event.wait())
+    failed = daemon.supervisor.failed
+    await asyncio.wait({waiting, failed}, return_when=asyncio.FIRST_COMPLETED)
+    if failed.done() and not failed.cancelled():
+        stop.reason = f"task {failed.result()} ended"
+    waiting.cancel()
+    log.info("daemon.draining", reason=stop.reason)
+
+
+async def _drain(daemon: Daemon, runner: web.AppRunner, gate: Gate) -> None:
+    """Take nothing new, finish what runs, write down what was counted."""
+    notify.notify("STOPPING=1")
+    daemon.rooms.draining = True
+    daemon.rooms.journal.wake()
+    await runner.cleanup()
+    await _record_tally(daemon, gate, None)
+    await daemon.rooms.journal.record(Entry("daemon.stopped", None, "daemon"))
+
+
+async def _write_tally(daemon: Daemon, gate: Gate) -> None:
+    while True:
+        await asyncio.sleep(_TALLY_S)
+        await _record_tally(daemon, gate, int(daemon.rooms.clock.now().timestamp() // 60))
+
+
+async def _record_tally(daemon: Daemon, gate: Gate, before_minute: int | None) -> None:
+    """One audit row for each peer and minute of refusals before authentication (CONTRACT 1)."""
+    entries = [
+        Entry("request.refused", None, "unknown", "refused", {"peer": peer, "minute": minute * 60, "counts": counts})
+        for peer, minute, counts in gate.tally.take(before_minute)
+    ]
+    if entries:
+        await daemon.rooms.journal.record(*entries)
+
+
+async def _purge(idempotency: Idempotency) -> None:
+    while True:
+        await asyncio.sleep(_PURGE_S)
+        await idempotency.purge()
+
+
+async def _pat(interval_s: float) -> None:
+    while True:
+        notify.notify("WATCHDOG=1")
+        await asyncio.sleep(interval_s)
+
+
+class _Stop:
+    """SIGTERM and SIGINT: the first drains, those within a second are the same one, a later one ends at once."""
+
+    def __init__(self) -> None:
+        self.event = asyncio.Event()
+        self.reason = ""
+        self._first = 0.0
+
+    def listen(self) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, self._signalled, number)
+
+    def _signalled(self, number: signal.Signals) -> None:
+        now = time.monotonic()
+        if not self.event.is_set():
+            self._first, self.reason = now, signal.Signals(number).name
+            self.event.set()
+        elif now - self._first > _SAME_SIGNAL_S:
+            log.warning("daemon.ended_at_once", signal=signal.Signals(number).name)
+            os._exit(128 + number)

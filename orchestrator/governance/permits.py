@@ -1,0 +1,84 @@
+"""The permit office: the only maker of permits, and the judge of those that are shown (R4-08, X-01)."""
+
+import hmac
+import secrets
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Literal
+
+from orchestrator.contracts.callers import Caller
+from orchestrator.contracts.errors import Forbidden
+from orchestrator.contracts.permits import Permit
+from orchestrator.kernel.clock import Clock
+from orchestrator.kernel.ids import new_id
+
+
+class PermitOffice:
+    """Issues permits, sealed with a secret that lives as long as the process, and lets each be used once."""
+
+    def __init__(self, clock: Clock, ttl_s: float) -> None:
+        self._clock = clock
+        self._ttl_s = ttl_s
+        self._secret = secrets.token_bytes(32)
+        self._open: dict[str, float] = {}
+
+    def issue(
+        self,
+        capability: str,
+        subject: str,
+        caller: Caller,
+        basis: Literal["grant", "approval"],
+        basis_id: str,
+        person: str,
+    ) -> Permit:
+        """A permit for one use of `capability` on `subject`, resting on a grant or approval by `person`."""
+        now = self._clock.monotonic()
+        self._forget_expired(now)
+        permit = Permit(
+            id=new_id(),
+            capability=capability,
+            subject=subject,
+            owner=caller.owner,
+            basis=basis,
+            basis_id=basis_id,
+            approved_by=person,
+            expires_at=now + self._ttl_s,
+            seal=b"",
+        )
+        self._open[permit.id] = permit.expires_at
+        return replace(permit, seal=self._seal(permit))
+
+    def check(self, permit: Permit, capability: str, subject: str) -> None:
+        """Consume a permit: `contracts.permits.PermitCheck`. Raises `Forbidden` (`permit_invalid`), naming why."""
+        fault = self._fault(permit, capability, subject)
+        if fault is not None:
+            raise Forbidden(f"no permit for {capability}: {fault}", code="permit_invalid")
+        del self._open[permit.id]
+
+    def _fault(self, permit: Permit, capability: str, subject: str) -> str | None:
+        checks: list[tuple[Callable[[], bool], str]] = [
+            (lambda: hmac.compare_digest(permit.seal, self._seal(permit)), "this governor did not issue it"),
+            (lambda: permit.capability == capability, f"it is for {permit.capability}"),
+            (lambda: permit.subject == subject, "it is for another subject"),
+            (lambda: permit.id in self._open, "it has been used"),
+            (lambda: self._clock.monotonic() <= permit.expires_at, "it has expired"),
+        ]
+        return next((why for holds, why in checks if not holds()), None)
+
+    def _seal(self, permit: Permit) -> bytes:
+        fields = (
+            permit.id,
+            permit.capability,
+            permit.subject,
+            permit.owner,
+            permit.basis,
+            permit.basis_id,
+            permit.approved_by,
+            repr(permit.expires_at),
+        )
+        return hmac.digest(self._secret, "\x00".join(fields).encode(), "sha256")
+
+    def _forget_expired(self, now: float) -> None:
+        """Drop permits that nobody used; issued in order, they expire in order."""
+        while self._open and next(iter(self._open.values())) < now:
+            del self._open[next(iter(self._open))]

@@ -1,0 +1,274 @@
+"""The desk: the whole way of one query, from the request to the audit row (CONTRACT 2, R2-06, R2-08).
+
+route -> scope of the intent -> permit -> `ask` the host -> answer kept and written down -> back.
+"""
+
+from dataclasses import dataclass
+from math import inf
+from typing import Any
+
+import pydantic_core
+from sqlalchemy import insert, select
+
+from orchestrator.audit.entries import Entry
+from orchestrator.audit.journal import Journal
+from orchestrator.bus.port import Bus
+from orchestrator.contracts.callers import Caller
+from orchestrator.contracts.errors import Forbidden, Invalid, NotFound, OrchestratorError, Unauthenticated
+from orchestrator.contracts.permits import Permit
+from orchestrator.contracts.queries import QueryAnswer, QueryRequest, Route
+from orchestrator.governance.grants import Grants
+from orchestrator.governance.settings import GovernanceSettings
+from orchestrator.host.calls import Call, Reply
+from orchestrator.host.host import Host
+from orchestrator.kernel.clock import Clock, rfc3339
+from orchestrator.kernel.ids import new_id
+from orchestrator.kernel.metrics import Metrics
+from orchestrator.routing.router import Router
+from orchestrator.routing.settings import RoutingSettings
+from orchestrator.storage.blobs import Blobs
+from orchestrator.storage.port import Store, Tx
+from orchestrator.storage.schema import queries
+
+HANDLE = "plugin.handle"
+_MOST_NESTED = 8
+_INSERT = insert(queries)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A query's answer; `encoded` is the JSON document, with the plugin's response in it byte for byte."""
+
+    view: QueryAnswer
+    encoded: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class PluginCall:
+    """The message that the bus carries to the host."""
+
+    plugin: str
+    request: dict[str, Any]
+    call: Call
+
+
+@dataclass(slots=True)
+class _Trip:
+    """What is known of a query on its way."""
+
+    id: str
+    request: QueryRequest
+    caller: Caller
+    created_at: str
+    started: float
+    parent: str | None
+    depth: int
+    deadline: float
+    plugin: str | None = None
+    route: Route | None = None
+    permit: Permit | None = None
+
+
+class Desk:
+    """Takes queries; knows those under way."""
+
+    def __init__(
+        self,
+        host: Host,
+        bus: Bus,
+        grants: Grants,
+        journal: Journal,
+        store: Store,
+        blobs: Blobs,
+        clock: Clock,
+        metrics: Metrics,
+        settings: RoutingSettings,
+        governance: GovernanceSettings,
+    ) -> None:
+        self._host = host
+        self._bus = bus
+        self._grants = grants
+        self._journal = journal
+        self._store = store
+        self._blobs = blobs
+        self._clock = clock
+        self._metrics = metrics
+        self._settings = settings
+        self._governance = governance
+        self._under_way: dict[str, _Trip] = {}
+        self._router = Router(host.table(), settings)
+
+    def configure(self, settings: RoutingSettings) -> None:
+        """Take new settings, for queries that come from now on."""
+        self._settings = settings
+        self._router = Router(self._host.table(), settings)
+
+    async def answer(
+        self, request: QueryRequest, caller: Caller, *, parent: str | None = None, deadline: float = inf
+    ) -> Answer:
+        """Answer a query, or raise; either way it is written down before the caller hears of it."""
+        depth = self._under_way[parent].depth + 1 if parent in self._under_way else 0
+        now = self._clock.now()
+        trip = _Trip(new_id(), request, caller, rfc3339(now), self._clock.monotonic(), parent, depth, deadline)
+        self._under_way[trip.id] = trip
+        try:
+            answer = await self._travel(trip)
+        except OrchestratorError as fault:
+            fault.extra.setdefault("id", trip.id)
+            await self._failed(trip, fault)
+            raise
+        finally:
+            del self._under_way[trip.id]
+        return answer
+
+    async def get(self, query_id: str, caller: Caller) -> bytes:
+        """A query's answer as it was given, or where it is now. Raises `NotFound`."""
+        trip = self._under_way.get(query_id)
+        if trip is not None and caller.sees(trip.caller.owner):
+            return self._view(trip, "running").model_dump_json().encode()
+        row = await self._store.read(
+            lambda tx: tx.execute(select(queries).where(queries.c.id == query_id)).mappings().first()
+        )
+        if row is None or not caller.sees(row["owner"]):
+            raise NotFound("no such query")
+        return await self._blobs.get(row["answer_ref"])
+
+    async def dispatch(self, message: PluginCall) -> Reply:
+        """The handler of `HANDLE` on the bus of one process."""
+        return await self._host.handle(message.plugin, message.request, message.call)
+
+    async def _travel(self, trip: _Trip) -> Answer:
+        request, caller = trip.request, trip.caller
+        if trip.depth > _MOST_NESTED:
+            raise Invalid(f"a query of a plugin of a query … {_MOST_NESTED} deep", code="too_deep")
+        self._check_intent(request.intent, caller)
+        trip.plugin, trip.route = await self._current_router().route(request, self._hook())
+        if request.dry_run:
+            return await self._routed_only(trip)
+        digest = self._host.table()[trip.plugin].digest
+        trip.permit = await self._grants.plugin_permit(trip.plugin, digest, trip.id, caller)
+        self._journal.note(*_departure(trip))
+        message = PluginCall(trip.plugin, self._plugin_request(trip), Call(trip.id, caller, trip.permit, trip.deadline))
+        reply: Reply = await self._bus.ask(HANDLE, message)
+        return await self._arrived(trip, reply)
+
+    def _check_intent(self, intent: str | None, caller: Caller) -> None:
+        """An intent carries the scope of what it does, through every door (CONTRACT 1)."""
+        scope = self._governance.intent_scopes.get(intent or "")
+        if scope is None or caller.may(scope):
+            return
+        if caller.key_id is None:
+            raise Unauthenticated(f"the intent {intent} needs a key of scope {scope.value}")
+        raise Forbidden(f"the intent {intent} needs the scope {scope.value}")
+
+    def _current_router(self) -> Router:
+        table = self._host.table()
+        if table is not self._router.table:
+            self._router = Router(table, self._settings)
+        return self._router
+
+    def _hook(self) -> Any:
+        if not self._host.has_route_hooks():
+            return None
+
+        async def hook(request: QueryRequest, candidates: list[Any]) -> tuple[str, float] | None:
+            shown = {"text": request.text, "intent": request.intent, "params": request.params}
+            return await self._host.route_hooks(shown, [c.model_dump() for c in candidates])
+
+        return hook
+
+    def _plugin_request(self, trip: _Trip) -> dict[str, Any]:
+        request = trip.request
+        return {
+            "id": trip.id,
+            "text": request.text,
+            "intent": request.intent,
+            "params": request.params,
+            "source": trip.caller.source,
+        }
+
+    def _view(self, trip: _Trip, status: Any) -> QueryAnswer:
+        return QueryAnswer(
+            id=trip.id,
+            status=status,
+            intent=trip.request.intent,
+            plugin=trip.plugin,
+            duration_ms=round((self._clock.monotonic() - trip.started) * 1000, 3),
+            route=trip.route,
+        )
+
+    async def _routed_only(self, trip: _Trip) -> Answer:
+        view = self._view(trip, "routed")
+        encoded = view.model_dump_json(exclude={"response"}).encode()
+        await self._write(trip, view.status, encoded, _entry(trip, "query.completed", "routed"), _departure(trip))
+        return Answer(view, encoded)
+
+    async def _arrived(self, trip: _Trip, reply: Reply) -> Answer:
+        view = self._view(trip, "ok")
+        frame = view.model_dump_json(exclude={"response"}).encode()
+        encoded = frame[:-1] + b',"response":' + reply.body + b"}"
+        await self._write(trip, view.status, encoded, _entry(trip, "query.completed", "ok"))
+        self._count(trip, "ok", view.duration_ms)
+        return Answer(view.model_copy(update={"response": reply.value}), encoded)
+
+    async def _failed(self, trip: _Trip, fault: OrchestratorError) -> None:
+        view = self._view(trip, "failed")
+        problem = {"code": fault.code, "status": fault.status, "detail": fault.detail}
+        encoded = pydantic_core.to_json({**view.model_dump(), "error": problem})
+        before = _departure(trip) if trip.permit is None else ()
+        await self._write(
+            trip, "failed", encoded, _entry(trip, "query.failed", fault.code, detail=fault.detail[:500]), before
+        )
+        self._count(trip, fault.code, view.duration_ms)
+
+    async def _write(self, trip: _Trip, status: str, encoded: bytes, entry: Entry, before: Any = ()) -> None:
+        """Keep question and answer, and write the query's row and audit entry, all durable on return."""
+        asked = trip.request.model_dump_json(exclude_defaults=True).encode()
+        request_ref, answer_ref = await self._blobs.put_all(asked, encoded)
+        row = {
+            "id": trip.id,
+            "owner": trip.caller.owner,
+            "created_at": trip.created_at,
+            "status": status,
+            "intent": trip.request.intent,
+            "plugin": trip.plugin,
+            "request_ref": request_ref,
+            "answer_ref": answer_ref,
+            "duration_ms": round((self._clock.monotonic() - trip.started) * 1000),
+        }
+        entry.data.update(request_ref=request_ref, answer_ref=answer_ref, duration_ms=row["duration_ms"])
+
+        def work(tx: Tx) -> tuple[None, list[Entry]]:
+            tx.execute(_INSERT, row)
+            return None, [*before, entry]
+
+        await self._journal.write(work)
+
+    def _count(self, trip: _Trip, status: str, duration_ms: float) -> None:
+        plugin = trip.plugin or "none"
+        self._metrics.queries.labels(plugin, status).inc()
+        self._metrics.query_seconds.labels(plugin).observe(duration_ms / 1000)
+
+
+def _departure(trip: _Trip) -> list[Entry]:
+    """The events of a query that has set out; its one audit row comes when it is over."""
+    received = _entry(trip, "query.received", "received", audited=False)
+    if trip.route is None:
+        return [received]
+    return [received, _entry(trip, "query.routed", "routed", audited=False, by=trip.route.by, score=trip.route.score)]
+
+
+def _entry(trip: _Trip, topic: str, outcome: str, *, audited: bool = True, **facts: Any) -> Entry:
+    permit, caller = trip.permit, trip.caller
+    data = {
+        "plugin": trip.plugin,
+        "intent": trip.request.intent,
+        "source": caller.source,
+        "key_id": caller.key_id,
+        **facts,
+        **({"approved_by": permit.approved_by, "permit_id": permit.id} if permit else {}),
+        **({"parent": trip.parent} if trip.parent else {}),
+    }
+    return Entry(
+        topic, trip.id, caller.owner, outcome, data, caller.owner, permit.basis_id if permit else None, audited=audited
+    )
