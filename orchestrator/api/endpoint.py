@@ -24,6 +24,8 @@ class Call:
     caller: Caller
     body: Any
     rooms: Rooms
+    audited: bool = False
+    """Set by handlers whose room writes its own audit row, refusals too."""
 
     @property
     def actor(self) -> str:

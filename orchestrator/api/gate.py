@@ -6,7 +6,7 @@ Host, origin, size, media type, key, scope, rate, body. Each refusal is cheap, a
 import asyncio
 import re
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import pydantic_core
 import structlog
@@ -33,17 +33,20 @@ from orchestrator.contracts.errors import (
 from orchestrator.kernel.ids import new_id
 
 log = structlog.get_logger("api")
+T = TypeVar("T")
 Next = Callable[[web.Request], Awaitable[web.StreamResponse]]
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _SAFE = ("GET", "HEAD")
 _SECURITY = {
+    "Server": "orchestrator",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-store",
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; "
     "img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
 }
-ENDPOINT: web.AppKey[dict[Any, Endpoint]] = web.AppKey("endpoints")
+REQUEST_ID: web.RequestKey[str] = web.RequestKey("request_id", str)
+RATE_HEADERS: web.RequestKey[dict[str, str]] = web.RequestKey("rate_headers", dict[str, str])
 
 
 class Gate:
@@ -61,8 +64,9 @@ class Gate:
         """The aiohttp middleware: whatever happens, the client gets an answer in the one form."""
         offered = request.headers.get("X-Request-Id", "")
         request_id = offered if _REQUEST_ID.fullmatch(offered) else new_id()
-        request["request_id"] = request_id
+        request[REQUEST_ID] = request_id
         try:
+            self._counted(request, self._addressed)
             response = await handler(request)
         except OrchestratorError as fault:
             response = self._refusal(fault, request_id)
@@ -75,29 +79,23 @@ class Gate:
             response = self._refusal(OrchestratorError("a defect of the daemon; its log says more"), request_id)
         if not response.prepared:
             response.headers["X-Request-Id"] = request_id
-            response.headers.update(request.get("rate_headers", {}))
-            for name, value in _SECURITY.items():
-                response.headers.setdefault(name, value)
+            response.headers.update(request.get(RATE_HEADERS, {}))
+            response.headers.update({n: v for n, v in _SECURITY.items() if n not in response.headers})
         resource = request.match_info.route.resource
         route = resource.canonical if resource is not None else "none"
         self._rooms.metrics.requests.labels(request.method, route, str(response.status)).inc()
         return response
 
-    async def unknown(self, request: web.Request) -> web.StreamResponse:
-        """What has no endpoint is refused in the same order, up to saying so."""
-        self._before_key(request, None)
-        raise Refusal(404, "not_found", "nothing is here")
-
     async def serve(self, request: web.Request, endpoint: Endpoint) -> web.StreamResponse:
         """Take one request through all checks to its endpoint."""
-        self._before_key(request, endpoint)
-        caller = self._caller(request, endpoint)
+        self._counted(request, lambda r: self._acceptable(r, endpoint))
+        caller = self._counted(request, lambda r: self._caller(r, endpoint))
         self._scope(request, caller, endpoint)
         self._rate(request, caller)
         if self._rooms.draining and request.method not in _SAFE:
             raise Unavailable("the daemon is shutting down", code="draining")
         raw = await self._read(request, endpoint)
-        call = Call(request, request["request_id"], caller, None, self._rooms)
+        call = Call(request, request[REQUEST_ID], caller, None, self._rooms)
         if "Idempotency-Key" in request.headers and request.method == "POST":
             return await self._idempotency.once(call, endpoint, raw, lambda: self._answer(call, endpoint, raw))
         return await self._answer(call, endpoint, raw)
@@ -111,45 +109,36 @@ class Gate:
             await self._audit_refusal(call, endpoint, fault)
             raise
 
-    def _before_key(self, request: web.Request, endpoint: Endpoint | None) -> None:
+    def _addressed(self, request: web.Request) -> None:
+        """Refuse what is not addressed to this daemon, or comes from a page elsewhere."""
         settings = self._settings
-        host = request.headers.get("Host", "")
-        try:
-            if not peers.host_allowed(host, settings.allowed_hosts, settings.host):
-                raise Refusal(
-                    421,
-                    "host_denied",
-                    "this Host is not served; the setting api.allowed_hosts lists the names that are",
-                )
-            origin = request.headers.get("Origin")
-            if (
-                request.method not in _SAFE
-                and origin is not None
-                and not peers.origin_allowed(origin, host, settings.allowed_origins)
-            ):
-                raise Forbidden(
-                    "this Origin may not; the setting api.allowed_origins lists those that may", code="origin_denied"
-                )
-            if (request.content_length or 0) > settings.max_body_bytes:
-                raise Refusal(413, "too_large", f"a body has at most {settings.max_body_bytes} bytes")
-            if endpoint is not None and request.body_exists and request.content_type.lower() != endpoint.media_type:
-                raise Refusal(415, "media_type", f"this endpoint takes {endpoint.media_type}")
-        except OrchestratorError as fault:
-            self._count(request, fault)
-            raise
+        host, origin = request.headers.get("Host", ""), request.headers.get("Origin")
+        if not peers.host_allowed(host, settings.allowed_hosts, settings.host):
+            raise Refusal(
+                421, "host_denied", "this Host is not served; the setting api.allowed_hosts lists those that are"
+            )
+        if request.method in _SAFE or origin is None or peers.origin_allowed(origin, host, settings.allowed_origins):
+            return
+        raise Forbidden(
+            "this Origin may not; the setting api.allowed_origins lists those that may", code="origin_denied"
+        )
+
+    def _acceptable(self, request: web.Request, endpoint: Endpoint) -> None:
+        """Refuse a body by its size and type, unread."""
+        most = self._settings.max_body_bytes
+        if (request.content_length or 0) > most:
+            raise Refusal(413, "too_large", f"a body has at most {most} bytes")
+        if request.body_exists and request.content_type.lower() != endpoint.media_type:
+            raise Refusal(415, "media_type", f"this endpoint takes {endpoint.media_type}")
 
     def _caller(self, request: web.Request, endpoint: Endpoint) -> Caller:
         nobody = Caller(owner=LOOPBACK, kind="loopback", scopes=frozenset())
         if endpoint.scope is None and not endpoint.any_key:
             return nobody
-        try:
-            secret = _secret(request)
-            if secret is None:
-                return self._keyless(request, endpoint)
-            return self._rooms.keys.caller(secret) or self._wrong_key(request)
-        except OrchestratorError as fault:
-            self._count(request, fault)
-            raise
+        secret = _secret(request)
+        if secret is None:
+            return self._keyless(request, endpoint)
+        return self._rooms.keys.caller(secret) or self._wrong_key(request)
 
     def _keyless(self, request: web.Request, endpoint: Endpoint) -> Caller:
         local = peers.is_loopback(request.remote or "", request.headers)
@@ -181,7 +170,7 @@ class Gate:
             return
         left, wait = self._rates.take(caller.key_id, self._rooms.clock.monotonic())
         limit = max(1, round(self._rates.rate))
-        request["rate_headers"] = {
+        request[RATE_HEADERS] = {
             "RateLimit-Limit": str(limit),
             "RateLimit-Remaining": str(int(left)),
             "RateLimit-Reset": "1",
@@ -202,16 +191,21 @@ class Gate:
 
     async def _audit_refusal(self, call: Call, endpoint: Endpoint, fault: OrchestratorError) -> None:
         """Write down what was refused to a known caller; queries and executions have written their own rows."""
-        if endpoint.method == "GET" or call.request.get("audited"):
+        if endpoint.method == "GET" or call.audited:
             return
         data = {**_facts(call.request, call.caller), "detail": fault.detail[:500]}
         await self._rooms.journal.record(
             Entry("request.refused", call.request.path[:200], call.caller.owner, fault.code, data, call.caller.owner)
         )
 
-    def _count(self, request: web.Request, fault: OrchestratorError) -> None:
-        minute = int(self._rooms.clock.now().timestamp() // 60)
-        self.tally.add(request.remote or "unknown", fault.code, minute)
+    def _counted(self, request: web.Request, check: Callable[[web.Request], T]) -> T:
+        """What a check before authentication answers; its refusals go into the tally."""
+        try:
+            return check(request)
+        except OrchestratorError as fault:
+            minute = int(self._rooms.clock.now().timestamp() // 60)
+            self.tally.add(request.remote or "unknown", fault.code, minute)
+            raise
 
     def _refusal(self, fault: OrchestratorError, request_id: str) -> web.Response:
         self._rooms.metrics.refused.labels(fault.code).inc()

@@ -38,7 +38,7 @@ def document(fault: OrchestratorError, request_id: str) -> dict[str, Any]:
     }
     if fault.errors:
         found["errors"] = fault.errors
-    return {**fault.extra, **found}
+    return found | {name: value for name, value in fault.extra.items() if name not in found}
 
 
 def answer(fault: OrchestratorError, request_id: str) -> web.Response:

@@ -112,7 +112,7 @@ async def build(configuration: Configuration, places: Places) -> AsyncIterator[D
         stack.push_async_callback(host.close)
         desk = Desk(host, bus, grants, journal, store, blobs, clock, metrics, settings.routing, settings.governance)
         services.desk = desk
-        bus.serve(HANDLE, desk.dispatch)
+        bus.serve(HANDLE, host.handle_message)
 
         def checks() -> dict[str, dict[str, Any]]:
             return _checks(sandbox, store, bus)
@@ -139,13 +139,12 @@ async def build(configuration: Configuration, places: Places) -> AsyncIterator[D
 
 def _checks(sandbox: Sandbox, store: SqliteStore, bus: LocalBus) -> dict[str, dict[str, Any]]:
     engine_status, engine_detail = sandbox.health()
-    pool_status, pool_detail = sandbox.pool()
     missed = sum(s.missed for s in bus.subscriptions)
     return {
         "engine": {"status": engine_status, "detail": engine_detail},
         "store": {"status": "failed" if store.fault else "ok", "detail": store.fault or "durable"},
         "bus": {"status": "ok", "detail": f"{len(bus.subscriptions)} subscribers, {missed} events missed"},
-        "pool": {"status": pool_status, "detail": pool_detail},
+        "pool": {"status": engine_status, "detail": engine_detail},
     }
 
 

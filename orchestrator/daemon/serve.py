@@ -36,7 +36,7 @@ async def serve(
     stop.listen()
     async with AsyncExitStack() as stack:
         daemon = await stack.enter_async_context(build(configuration, places))
-        address, runner, gate = await _open_door(daemon, stack)
+        address, runner, gate = await open_door(daemon, stack)
         reloader = Reloader(configuration, reread, daemon)
         asyncio.get_running_loop().add_signal_handler(
             signal.SIGHUP, lambda: daemon.supervisor.child("reload", reloader.reload())
@@ -52,7 +52,8 @@ async def serve(
     return 1 if stop.reason.startswith("task") else 0
 
 
-async def _open_door(daemon: Daemon, stack: AsyncExitStack) -> tuple[str, web.AppRunner, Gate]:
+async def open_door(daemon: Daemon, stack: AsyncExitStack) -> tuple[str, web.AppRunner, Gate]:
+    """Listen; the address, and what a drain needs. Raises `StartRefused` where the port is taken."""
     rooms = daemon.rooms
     idempotency = Idempotency(rooms.store, rooms.blobs, rooms.clock, rooms.settings.idempotency_ttl_s)
     await idempotency.open()

@@ -19,7 +19,7 @@ from orchestrator.contracts.permits import Permit
 from orchestrator.contracts.queries import QueryAnswer, QueryRequest, Route
 from orchestrator.governance.grants import Grants
 from orchestrator.governance.settings import GovernanceSettings
-from orchestrator.host.calls import Call, Reply
+from orchestrator.host.calls import Call, HandleMessage, Reply
 from orchestrator.host.host import Host
 from orchestrator.kernel.clock import Clock, rfc3339
 from orchestrator.kernel.ids import new_id
@@ -41,15 +41,6 @@ class Answer:
 
     view: QueryAnswer
     encoded: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class PluginCall:
-    """The message that the bus carries to the host."""
-
-    plugin: str
-    request: dict[str, Any]
-    call: Call
 
 
 @dataclass(slots=True)
@@ -133,10 +124,6 @@ class Desk:
             raise NotFound("no such query")
         return await self._blobs.get(row["answer_ref"])
 
-    async def dispatch(self, message: PluginCall) -> Reply:
-        """The handler of `HANDLE` on the bus of one process."""
-        return await self._host.handle(message.plugin, message.request, message.call)
-
     async def _travel(self, trip: _Trip) -> Answer:
         request, caller = trip.request, trip.caller
         if trip.depth > _MOST_NESTED:
@@ -148,7 +135,9 @@ class Desk:
         digest = self._host.table()[trip.plugin].digest
         trip.permit = await self._grants.plugin_permit(trip.plugin, digest, trip.id, caller)
         self._journal.note(*_departure(trip))
-        message = PluginCall(trip.plugin, self._plugin_request(trip), Call(trip.id, caller, trip.permit, trip.deadline))
+        message = HandleMessage(
+            trip.plugin, self._plugin_request(trip), Call(trip.id, caller, trip.permit, trip.deadline)
+        )
         reply: Reply = await self._bus.ask(HANDLE, message)
         return await self._arrived(trip, reply)
 
@@ -206,7 +195,7 @@ class Desk:
     async def _arrived(self, trip: _Trip, reply: Reply) -> Answer:
         view = self._view(trip, "ok")
         frame = view.model_dump_json(exclude={"response"}).encode()
-        encoded = frame[:-1] + b',"response":' + reply.body + b"}"
+        encoded = frame[:-1] + b',"response":' + reply.encoded + b"}"
         await self._write(trip, view.status, encoded, _entry(trip, "query.completed", "ok"))
         self._count(trip, "ok", view.duration_ms)
         return Answer(view.model_copy(update={"response": reply.value}), encoded)

@@ -19,7 +19,7 @@ PATH = "/v1/sandbox/executions"
 )
 async def run(call: Call) -> web.Response:
     """Run a program; 200 whatever it did."""
-    call.request["audited"] = True
+    call.audited = True
     outcome = await call.rooms.executions.run(call.body, call.caller)
     return json_answer(outcome.model_dump_json(exclude={"sandbox": {"dev"}} if _not_dev(outcome) else None).encode())
 

@@ -13,7 +13,7 @@ from orchestrator.contracts.plugins import PluginView
 async def listing(call: Call) -> web.Response:
     """All plugins, by name."""
     page = call.page()
-    shown = [_shown(view) for view in call.rooms.host.views(call.caller.may(Scope.ADMIN))]
+    shown = [_shown(view) for view in call.rooms.host.views(admin=call.caller.may(Scope.ADMIN))]
     if page.after is not None:
         shown = [view for view in shown if view["name"] > page.after]
     return json_answer(page.answer(shown[: page.limit], "name"))
@@ -22,7 +22,7 @@ async def listing(call: Call) -> web.Response:
 @endpoint("GET", "/plugins/{name}", scope=Scope.QUERY, answer=PluginView)
 async def one(call: Call) -> web.Response:
     """One plugin."""
-    return json_answer(_shown(call.rooms.host.view(call.parameter("name"), call.caller.may(Scope.ADMIN))))
+    return json_answer(_shown(call.rooms.host.view(call.parameter("name"), admin=call.caller.may(Scope.ADMIN))))
 
 
 @endpoint("POST", "/plugins/{name}/reload", scope=Scope.ADMIN, answer=PluginView)

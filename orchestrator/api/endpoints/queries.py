@@ -24,7 +24,7 @@ from orchestrator.contracts.queries import QueryAnswer, QueryRequest
 )
 async def ask(call: Call) -> web.Response:
     """Send a query to the plugin that fits."""
-    call.request["audited"] = True
+    call.audited = True
     answer = await call.rooms.desk.answer(call.body, call.caller)
     return json_answer(answer.encoded)
 

@@ -1,0 +1,85 @@
+"""`orchestrator images …`."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from orchestrator.cli import configuration
+from orchestrator.cli.options import AsJson, ConfigFile
+from orchestrator.cli.output import CliFault, table
+from orchestrator.config.places import places
+from orchestrator.contracts.errors import OrchestratorError, Unavailable
+from orchestrator.sandbox import images, profiles
+from orchestrator.sandbox.images import Image
+
+app = typer.Typer(help="Build, list and prune the sandbox images.", no_args_is_help=True)
+
+
+def register(parent: typer.Typer) -> None:
+    """Add the commands."""
+    parent.add_typer(app, name="images")
+
+
+@app.command()
+def build(
+    profile: Annotated[
+        list[str] | None, typer.Argument(help="Profiles; all that ship with the daemon if none.")
+    ] = None,
+    if_missing: Annotated[bool, typer.Option("--if-missing", help="Say nothing of what is up to date.")] = False,
+    config: ConfigFile = None,
+) -> None:
+    """Build images from their folders, where the engine has no image of the same folder yet.
+
+    Example: orchestrator images build default
+    """
+    settings = configuration.read_or_fail(config, {}).settings.sandbox
+    folder = places(None, []).images
+    for name in profile or sorted(profiles.load(folder)):
+        lines = _quiet if if_missing else _say
+        try:
+            built = images.build(settings, folder, name, lines)
+        except Unavailable as fault:
+            raise CliFault(fault.detail, 3) from None
+        except OrchestratorError as fault:
+            raise CliFault(fault.detail, 1) from None
+        if not if_missing:
+            print(f"{name}\t{built}")
+
+
+@app.command("list")
+def listing(config: ConfigFile = None, as_json: AsJson = False) -> None:
+    """The sandbox images that the engine has."""
+    settings = configuration.read_or_fail(config, {}).settings.sandbox
+    try:
+        found = images.list_images(settings)
+    except Unavailable as fault:
+        raise CliFault(fault.detail, 3) from None
+    table([_row(image) for image in found], ["profile", "name", "id", "size_bytes", "digest"], as_json)
+
+
+@app.command()
+def prune(config: ConfigFile = None, as_json: AsJson = False) -> None:
+    """Remove sandbox images that no folder and no container needs."""
+    settings = configuration.read_or_fail(config, {}).settings.sandbox
+    try:
+        removed = images.prune(settings, places(None, []).images)
+    except Unavailable as fault:
+        raise CliFault(fault.detail, 3) from None
+    table([_row(image) for image in removed], ["profile", "name", "id", "size_bytes"], as_json)
+
+
+def _row(image: Image) -> dict[str, str | int]:
+    return {
+        "profile": image.profile, "name": image.name, "id": image.id, "size_bytes": image.size_bytes, "digest": image.digest,
+        "packages": image.packages,
+    }  # fmt: skip
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def _quiet(line: str) -> None:
+    if not line.endswith("is up to date"):
+        _say(line)
