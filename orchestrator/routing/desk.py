@@ -128,8 +128,8 @@ class Desk:
         request, caller = trip.request, trip.caller
         if trip.depth > _MOST_NESTED:
             raise Invalid(f"a query of a plugin of a query … {_MOST_NESTED} deep", code="too_deep")
-        self._check_intent(request.intent, caller)
         trip.plugin, trip.route = await self._current_router().route(request, self._hook())
+        self._check_intent(request.intent, caller)
         if request.dry_run:
             return await self._routed_only(trip)
         digest = self._host.table()[trip.plugin].digest

@@ -56,6 +56,11 @@ class Client:
     async def post(self, path: str, **options: Any) -> Answered:
         return await self.request("POST", path, **options)
 
+    async def with_scopes(self, *scopes: str) -> "Client":
+        """An admin's client makes one with a new key of these scopes."""
+        made = (await self.post("/v1/keys", json={"name": "test", "scopes": list(scopes)})).json
+        return self.with_key(made["key"])
+
     def with_key(self, key: str | None) -> "Client":
         """The same daemon with another key, or none."""
         return replace(self, key=key)
@@ -72,8 +77,7 @@ class Running:
 
     async def client(self, *scopes: str) -> Client:
         """A client with a new key of the operator's."""
-        made = (await self.admin.post("/v1/keys", json={"name": "test", "scopes": list(scopes)})).json
-        return self.admin.with_key(made["key"])
+        return await self.admin.with_scopes(*scopes)
 
 
 def configuration(**settings: Any) -> Configuration:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from typing import Any
 
 import pytest
@@ -247,7 +248,7 @@ async def test_openapi_lists_every_endpoint_and_validates(start_daemon: Start) -
     for path in ("/", "/docs", "/style.css"):
         page = await running.keyless.get(path)
         assert page.status == 200
-        assert b"//" not in page.body.replace(b"http://127.0.0.1", b"").replace(b"https://www.apache", b"")
+        assert not re.search(rb"(src|href)=\"?(https?:)?//", page.body), "an asset from outside"
 
 
 async def test_metrics_are_prometheus_text_for_loopback_only(start_daemon: Start) -> None:
@@ -266,7 +267,7 @@ async def test_health_is_open_and_readiness_says_part_by_part(start_daemon: Star
     assert ready.status == 200
     assert ready.json["status"] == "degraded"
     assert set(ready.json["checks"]) == {"engine", "store", "bus", "pool"}
-    assert ready.json["checks"]["engine"]["status"] == "failed"
+    assert "no Docker engine answers" in ready.json["checks"]["engine"]["detail"]
     running.daemon.rooms.draining = True
     assert (await running.keyless.get("/readyz")).status == 503
     problem(await running.keyless.post("/query", json={"text": "echo"}), 503, "draining")
