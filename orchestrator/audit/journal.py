@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import structlog
-from sqlalchemy import insert, select
+from sqlalchemy import func, insert, select
 
 from orchestrator.audit import chain
 from orchestrator.audit.entries import Entry
@@ -18,13 +18,14 @@ from orchestrator.bus.port import Bus
 from orchestrator.contracts.events import Event
 from orchestrator.kernel.clock import Clock, rfc3339
 from orchestrator.kernel.ids import new_id
-from orchestrator.storage.port import Store, Tx
+from orchestrator.storage.port import Part, Store, Tx
 from orchestrator.storage.schema import audit, events
 
 T = TypeVar("T")
 log = structlog.get_logger("journal")
 _INSERT_EVENT = insert(events)
 _INSERT_AUDIT = insert(audit)
+_LAST_EVENT = select(func.max(events.c.seq))
 _HEAD = select(audit.c.seq, audit.c.hash).order_by(audit.c.seq.desc()).limit(1)
 
 
@@ -40,9 +41,7 @@ class Journal:
 
     async def open(self) -> None:
         """Find the end of the log."""
-        newest = select(events.c.seq).order_by(events.c.seq.desc()).limit(1)
-        found = await self._store.read(lambda tx: tx.execute(newest).scalar_one_or_none())
-        self.last_seq = found or 0
+        self.last_seq = await self._store.read(lambda tx: tx.execute(_LAST_EVENT).scalar()) or 0
 
     def wake(self) -> None:
         """Let all that wait for events look again."""
@@ -51,45 +50,69 @@ class Journal:
 
     async def record(self, *entries: Entry) -> None:
         """Write entries; durable when this returns."""
-        await self.write(lambda _tx: (None, entries))
+        await self.append(*entries)
 
     def note(self, *entries: Entry) -> None:
         """Write entries without waiting: on disk before anything that is written later."""
-        self._submit(lambda _tx: (None, entries)).add_done_callback(_log_loss)
+        self.append(*entries).add_done_callback(_log_loss)
+
+    def append(self, *entries: Entry, parts: Sequence[Part] = ()) -> "asyncio.Future[None]":
+        """Write entries, and rows that go with them; done when durable."""
+        draft = _Draft(entries)
+        return self._store.submit(None, *parts, (self._write_drafts, draft), after=lambda: self._publish(draft))
 
     async def write(self, work: Callable[[Tx], tuple[T, Sequence[Entry]]]) -> T:
         """Run a state change that also answers what happened; both are durable when this returns."""
-        return (await self._submit(work))[0]
+        draft = _Draft(())
 
-    def _submit(self, work: Callable[[Tx], tuple[T, Sequence[Entry]]]) -> "asyncio.Future[tuple[T, list[Event]]]":
-        def transaction(tx: Tx) -> tuple[T, list[Event]]:
-            value, entries = work(tx)
-            return value, self._append(tx, entries)
+        def transaction(tx: Tx) -> T:
+            value, draft.entries = work(tx)
+            return value
 
-        return self._store.submit(transaction, self._publish)
+        part = (self._write_drafts, draft)
+        return await self._store.submit(transaction, part, after=lambda: self._publish(draft))
 
-    def _append(self, tx: Tx, entries: Sequence[Entry]) -> list[Event]:
+    def _write_drafts(self, tx: Tx, drafts: list["_Draft"]) -> None:
+        """Append the entries of all transactions of one commit, in order."""
         now = rfc3339(self._clock.now())
-        written = [_insert_event(tx, entry, now) for entry in entries]
-        audited = [entry for entry in entries if entry.audited]
-        if audited:
-            head = tx.execute(_HEAD).first()
-            seq, prev_hash = (head.seq, head.hash) if head else (0, chain.GENESIS)
-            rows = []
-            for entry in audited:
+        seq = tx.execute(_LAST_EVENT).scalar() or 0
+        head = tx.execute(_HEAD).first()
+        audit_seq, prev_hash = (head.seq, head.hash) if head else (0, chain.GENESIS)
+        event_rows: list[dict[str, Any]] = []
+        audit_rows: list[dict[str, Any]] = []
+        for draft in drafts:
+            draft.events = []
+            for entry in draft.entries:
                 seq += 1
-                row = _audit_row(entry, seq, now, prev_hash)
-                prev_hash = row["hash"]
-                rows.append(row)
-            tx.execute(_INSERT_AUDIT, rows)
-        return written
+                row = _event_row(entry, seq, now)
+                event_rows.append(row)
+                draft.events.append(Event(**row))
+                if entry.audited:
+                    audit_seq += 1
+                    audit_row = _audit_row(entry, audit_seq, now, prev_hash)
+                    prev_hash = audit_row["hash"]
+                    audit_rows.append(audit_row)
+        if event_rows:
+            tx.execute(_INSERT_EVENT, event_rows)
+        if audit_rows:
+            tx.execute(_INSERT_AUDIT, audit_rows)
 
-    def _publish(self, outcome: tuple[Any, list[Event]]) -> None:
-        for event in outcome[1]:
+    def _publish(self, draft: "_Draft") -> None:
+        for event in draft.events:
             self.last_seq = event.seq
             self._bus.tell(event)
-        if outcome[1]:
+        if draft.events:
             self.wake()
+
+
+class _Draft:
+    """The entries of one transaction on their way; `events` is what became of them."""
+
+    __slots__ = ("entries", "events")
+
+    def __init__(self, entries: Sequence[Entry]) -> None:
+        self.entries = entries
+        self.events: list[Event] = []
 
 
 def _log_loss(future: "asyncio.Future[Any]") -> None:
@@ -97,8 +120,9 @@ def _log_loss(future: "asyncio.Future[Any]") -> None:
         log.error("journal.lost", error=str(fault))
 
 
-def _insert_event(tx: Tx, entry: Entry, now: str) -> Event:
-    row: dict[str, Any] = {
+def _event_row(entry: Entry, seq: int, now: str) -> dict[str, Any]:
+    return {
+        "seq": seq,
         "id": new_id(),
         "topic": entry.topic,
         "name": entry.name or entry.topic,
@@ -108,7 +132,6 @@ def _insert_event(tx: Tx, entry: Entry, now: str) -> Event:
         "data": entry.data,
         "owner": entry.owner,
     }
-    return Event(seq=tx.execute(_INSERT_EVENT, row).lastrowid, **row)
 
 
 def _audit_row(entry: Entry, seq: int, now: str, prev_hash: str) -> dict[str, Any]:

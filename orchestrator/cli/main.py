@@ -5,7 +5,6 @@ import pkgutil
 import sys
 
 import typer
-from click.exceptions import ClickException, UsageError
 
 from orchestrator.cli import commands
 from orchestrator.cli.output import CliFault, error
@@ -27,20 +26,13 @@ for _found in sorted(pkgutil.iter_modules(commands.__path__), key=lambda m: m.na
 
 
 def main() -> None:
-    """The entry point: exceptions become a line on stderr and an exit code."""
+    """The entry point: a fault becomes a line on stderr and an exit code; typer tells wrong use and exits with 2."""
     try:
-        code = app(standalone_mode=False)
-        sys.exit(code if isinstance(code, int) else 0)
+        app()
     except CliFault as fault:
         error(str(fault))
         sys.exit(fault.code)
-    except UsageError as fault:
-        error(fault.format_message())
-        sys.exit(2)
-    except ClickException as fault:
-        error(fault.format_message())
-        sys.exit(2)
-    except (KeyboardInterrupt, typer.Abort):
+    except KeyboardInterrupt:
         sys.exit(130)
 
 

@@ -21,6 +21,7 @@ from orchestrator.governance.grants import Grants
 from orchestrator.governance.settings import GovernanceSettings
 from orchestrator.host.calls import Call, HandleMessage, Reply
 from orchestrator.host.host import Host
+from orchestrator.kernel.canonical import sha256_hex
 from orchestrator.kernel.clock import Clock, rfc3339
 from orchestrator.kernel.ids import new_id
 from orchestrator.kernel.metrics import Metrics
@@ -213,7 +214,8 @@ class Desk:
     async def _write(self, trip: _Trip, status: str, encoded: bytes, entry: Entry, before: Any = ()) -> None:
         """Keep question and answer, and write the query's row and audit entry, all durable on return."""
         asked = trip.request.model_dump_json(exclude_defaults=True).encode()
-        request_ref, answer_ref = await self._blobs.put_all(asked, encoded)
+        contents = (asked, encoded)
+        request_ref, answer_ref = (sha256_hex(content) for content in contents)
         row = {
             "id": trip.id,
             "owner": trip.caller.owner,
@@ -226,17 +228,18 @@ class Desk:
             "duration_ms": round((self._clock.monotonic() - trip.started) * 1000),
         }
         entry.data.update(request_ref=request_ref, answer_ref=answer_ref, duration_ms=row["duration_ms"])
-
-        def work(tx: Tx) -> tuple[None, list[Entry]]:
-            tx.execute(_INSERT, row)
-            return None, [*before, entry]
-
-        await self._journal.write(work)
+        written = self._journal.append(*before, entry, parts=[(_insert_queries, row)])
+        await self._blobs.put_all(*contents)
+        await written
 
     def _count(self, trip: _Trip, status: str, duration_ms: float) -> None:
         plugin = trip.plugin or "none"
         self._metrics.queries.labels(plugin, status).inc()
         self._metrics.query_seconds.labels(plugin).observe(duration_ms / 1000)
+
+
+def _insert_queries(tx: Tx, rows: list[dict[str, Any]]) -> None:
+    tx.execute(_INSERT, rows)
 
 
 def _departure(trip: _Trip) -> list[Entry]:

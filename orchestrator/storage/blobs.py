@@ -1,6 +1,7 @@
 """Raw outputs by the SHA-256 of their content. Rows and events hold references only (X-11, R4-06)."""
 
 from collections import OrderedDict
+from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.dialects.sqlite import insert
@@ -42,11 +43,7 @@ class Blobs:
         if largest > self._max:
             raise Invalid(f"{largest} bytes are more than one blob may have ({self._max})", code="too_large")
         if rows:
-
-            def keep(tx: Tx) -> None:
-                tx.execute(_KEEP, rows)
-
-            await self._store.write(keep)
+            await self._store.submit(None, (_keep, rows))
             self._remember(refs)
         return refs
 
@@ -66,3 +63,7 @@ class Blobs:
         self._known.update(dict.fromkeys(refs))
         while len(self._known) > _REMEMBERED:
             self._known.popitem(last=False)
+
+
+def _keep(tx: Tx, items: list[list[dict[str, Any]]]) -> None:
+    tx.execute(_KEEP, [row for rows in items for row in rows])

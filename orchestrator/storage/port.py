@@ -8,20 +8,25 @@ from sqlalchemy import Connection
 
 T = TypeVar("T")
 Tx = Connection
+Part = tuple[Callable[[Tx, list[Any]], None], Any]
+"""A bulk writer and one item for it: called once a commit, with the items of all transactions that share it."""
 
 
 class Store(Protocol):
     """Rows, durable when `write` returns."""
 
-    def submit(self, work: Callable[[Tx], T], after: Callable[[T], None] | None = None) -> "asyncio.Future[T]":
-        """Queue `work` as a transaction, in order; the future has its result once that is committed and on disk.
+    def submit(
+        self, work: Callable[[Tx], T] | None, *parts: Part, after: Callable[[], None] | None = None
+    ) -> "asyncio.Future[T]":
+        """Queue a transaction, in order: `work`, then its parts. The future has the result once that is on disk.
 
-        `after` is called with the result on the event loop, in commit order, even if nobody waits any more.
-        The future raises what `work` raises, with nothing written, or `Unavailable` (`store_unavailable`).
+        `after` is called on the event loop, in commit order, even if nobody waits any more. The future raises what
+        `work` raises, with nothing written, or `Unavailable` (`store_unavailable`). `work` may be run again after a
+        roll-back, so it does nothing but read and write.
         """
         ...
 
-    async def write(self, work: Callable[[Tx], T], after: Callable[[T], None] | None = None) -> T:
+    async def write(self, work: Callable[[Tx], T]) -> T:
         """`submit`, and wait."""
         ...
 
@@ -32,6 +37,3 @@ class Store(Protocol):
     async def close(self) -> None:
         """Finish what was asked for, and close."""
         ...
-
-
-Rows = list[dict[str, Any]]

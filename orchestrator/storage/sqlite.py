@@ -21,7 +21,7 @@ from sqlalchemy.pool import QueuePool
 
 from orchestrator.contracts.errors import Unavailable
 from orchestrator.kernel.metrics import Metrics
-from orchestrator.storage.port import Tx
+from orchestrator.storage.port import Part, Tx
 from orchestrator.storage.settings import StorageSettings
 
 T = TypeVar("T")
@@ -30,8 +30,9 @@ log = structlog.get_logger("storage")
 
 @dataclass(slots=True)
 class _Job:
-    work: Callable[[Tx], Any]
-    after: Callable[[Any], None] | None
+    work: Callable[[Tx], Any] | None
+    parts: tuple[Part, ...]
+    after: Callable[[], None] | None
     loop: asyncio.AbstractEventLoop
     future: "asyncio.Future[Any]"
     value: Any = None
@@ -82,16 +83,18 @@ class SqliteStore:
         self._writer = threading.Thread(target=self._write_for_ever, name=f"write-{path.stem}", daemon=True)
         self._writer.start()
 
-    def submit(self, work: Callable[[Tx], T], after: Callable[[T], None] | None = None) -> "asyncio.Future[T]":
+    def submit(
+        self, work: Callable[[Tx], T] | None, *parts: Part, after: Callable[[], None] | None = None
+    ) -> "asyncio.Future[T]":
         if self._closed:
             raise Unavailable("the store is closed", code="store_unavailable")
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
-        self._jobs.put(_Job(work, after, loop, future))
+        self._jobs.put(_Job(work, parts, after, loop, future))
         return future
 
-    async def write(self, work: Callable[[Tx], T], after: Callable[[T], None] | None = None) -> T:
-        return await self.submit(work, after)
+    async def write(self, work: Callable[[Tx], T]) -> T:
+        return await self.submit(work)
 
     async def read(self, work: Callable[[Tx], T]) -> T:
         if self._closed:
@@ -141,19 +144,30 @@ class SqliteStore:
             connection.exec_driver_sql("BEGIN IMMEDIATE")
             for job in batch:
                 _run(connection, job)
+            _write_parts(connection, batch)
             connection.exec_driver_sql("COMMIT")
             self.fault = None
         except Exception as fault:  # noqa: BLE001 - whatever it is, nobody in this batch has been served
-            log.error("store.commit_failed", error=str(fault), transactions=len(batch))
-            self.fault = f"cannot be written: {type(fault).__name__}"
             _abandon(connection)
-            for job in batch:
-                job.fault = job.fault or Unavailable(f"the store cannot be written: {fault}", code="store_unavailable")
+            self._each_alone(connection, batch, fault)
         connection.commit()  # ends SQLAlchemy's own notion of a transaction; SQLite's is over
         self._metrics.commits.observe(time.perf_counter() - started)
 
+    def _each_alone(self, connection: Connection, batch: list[_Job], fault: Exception) -> None:
+        """One transaction must not take others with it: try each by itself, and fail those that fail then."""
+        if len(batch) == 1:
+            log.error("store.commit_failed", error=str(fault))
+            self.fault = f"cannot be written: {type(fault).__name__}"
+            batch[0].fault = Unavailable(f"the store cannot be written: {type(fault).__name__}", code="store_unavailable")
+            return
+        for job in batch:
+            job.value = job.fault = None
+            self._commit(connection, [job])
+
 
 def _run(connection: Connection, job: _Job) -> None:
+    if job.work is None:
+        return
     connection.exec_driver_sql("SAVEPOINT job")
     try:
         job.value = job.work(connection)
@@ -166,6 +180,17 @@ def _run(connection: Connection, job: _Job) -> None:
     if job.fault is not None:
         connection.exec_driver_sql("ROLLBACK TO job")
     connection.exec_driver_sql("RELEASE job")
+
+
+def _write_parts(connection: Connection, batch: list[_Job]) -> None:
+    """Call each bulk writer once, with the items of all jobs that did not fail."""
+    items: dict[Callable[[Tx, list[Any]], None], list[Any]] = {}
+    for job in batch:
+        if job.fault is None:
+            for writer, item in job.parts:
+                items.setdefault(writer, []).append(item)
+    for writer, found in items.items():
+        writer(connection, found)
 
 
 def _abandon(connection: Connection) -> None:
@@ -190,7 +215,7 @@ def _settle(batch: list[_Job]) -> None:
 def _deliver(jobs: list[_Job]) -> None:
     for job in jobs:
         if job.fault is None and job.after is not None:
-            job.after(job.value)
+            job.after()
         if job.future.cancelled():
             continue
         if job.fault is None:

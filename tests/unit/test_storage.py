@@ -83,12 +83,41 @@ async def test_a_transaction_that_raises_leaves_nothing(store: SqliteStore) -> N
 
 async def test_after_is_called_in_commit_order_even_for_a_cancelled_caller(store: SqliteStore) -> None:
     told: list[str] = []
-    writes = [asyncio.ensure_future(store.write(lambda tx, n=n: add(tx, n), told.append)) for n in ("a", "b", "c")]  # noqa: TID251
-    await asyncio.sleep(0)
+    writes = [store.submit(lambda tx, n=n: add(tx, n), after=lambda n=n: told.append(n)) for n in ("a", "b", "c")]
     writes[1].cancel()
     await asyncio.gather(*writes, return_exceptions=True)
     await store.write(lambda tx: None)
     assert told == ["a", "b", "c"]
+
+
+async def test_parts_of_many_transactions_are_written_at_once_and_without_those_that_failed(store: SqliteStore) -> None:
+    calls: list[list[str]] = []
+
+    def bulk(tx: Tx, items: list[str]) -> None:
+        calls.append(items)
+        for item in items:
+            add(tx, item)
+
+    def fail(tx: Tx) -> None:
+        raise ValueError("on purpose")
+
+    futures = [store.submit(None if n != 3 else fail, (bulk, f"n{n}")) for n in range(20)]
+    await asyncio.gather(*futures, return_exceptions=True)
+    assert isinstance(futures[3].exception(), ValueError)
+    assert len(await names(store)) == 19
+    assert len(calls) < 19
+
+
+async def test_a_bad_part_fails_its_own_transaction_alone(store: SqliteStore) -> None:
+    def bulk(tx: Tx, items: list[str]) -> None:
+        for item in items:
+            add(tx, item)
+
+    futures = [store.submit(None, (bulk, "same" if n in (3, 4) else f"n{n}")) for n in range(20)]
+    await asyncio.gather(*futures, return_exceptions=True)
+    failed = [n for n, f in enumerate(futures) if f.exception() is not None]
+    assert failed == [4]
+    assert len(await names(store)) == 19
 
 
 async def test_a_closed_store_says_so(store: SqliteStore) -> None:

@@ -1,0 +1,1 @@
+"""Figures as ratios against a yardstick in the same run; `make bench` prints them."""
