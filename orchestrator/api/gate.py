@@ -8,12 +8,10 @@ import re
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
-import pydantic_core
 import structlog
 from aiohttp import web
-from pydantic import ValidationError
 
-from orchestrator.api import peers, problems
+from orchestrator.api import bodies, peers, problems
 from orchestrator.api.endpoint import Call, Endpoint
 from orchestrator.api.idempotency import Idempotency
 from orchestrator.api.problems import Refusal
@@ -103,7 +101,7 @@ class Gate:
     async def _answer(self, call: Call, endpoint: Endpoint, raw: bytes) -> web.StreamResponse:
         try:
             if endpoint.body is not None:
-                call.body = _parsed(endpoint.body, raw)
+                call.body = bodies.parse(endpoint.body, raw)
             return await endpoint.handler(call)
         except OrchestratorError as fault:
             await self._audit_refusal(call, endpoint, fault)
@@ -229,20 +227,6 @@ def _secret(request: web.Request) -> str | None:
             "one key, in X-API-Key or as a Bearer token", code="key_invalid", headers={"WWW-Authenticate": "Bearer"}
         )
     return found.pop() if found else None
-
-
-def _parsed(model: type[Any], raw: bytes) -> Any:
-    """The validated body. Raises `Malformed` for what is not JSON, `Invalid` for what is not the model."""
-    try:
-        value = pydantic_core.from_json(raw, allow_inf_nan=False)
-    except ValueError as fault:
-        raise Malformed(f"the body is not JSON: {fault}") from None
-    if not isinstance(value, dict):
-        raise Invalid("the body is a JSON object", errors=[{"loc": [], "msg": "not an object"}])
-    try:
-        return model.model_validate_json(raw)
-    except ValidationError as fault:
-        raise problems.invalid(fault) from None
 
 
 def _translated(fault: web.HTTPException) -> OrchestratorError:

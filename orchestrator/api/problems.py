@@ -5,9 +5,8 @@ from typing import Any
 
 import pydantic_core
 from aiohttp import web
-from pydantic import ValidationError
 
-from orchestrator.contracts.errors import Invalid, OrchestratorError
+from orchestrator.contracts.errors import OrchestratorError
 
 MEDIA_TYPE = "application/problem+json"
 _WORDS = {413: "Content Too Large", 422: "Unprocessable Content"}
@@ -45,14 +44,3 @@ def answer(fault: OrchestratorError, request_id: str) -> web.Response:
     """The response to a fault."""
     body = pydantic_core.to_json(document(fault, request_id), inf_nan_mode="null", serialize_unknown=True)
     return web.Response(status=fault.status, body=body, headers={**fault.headers, "Content-Type": MEDIA_TYPE})
-
-
-def invalid(fault: ValidationError, *prefix: str) -> Invalid:
-    """All that a body's validation found, as one fault."""
-    errors = [
-        {"loc": [*prefix, *e["loc"]], "msg": e["msg"]} for e in fault.errors(include_url=False, include_context=False)
-    ]
-    first = errors[0]
-    where = ".".join(str(part) for part in first["loc"]) or "body"
-    more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
-    return Invalid(f"{where}: {first['msg']}{more}", errors=errors)

@@ -1,8 +1,9 @@
 """A query, where it was sent, and its answer (CONTRACT 2)."""
 
+import json
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from orchestrator.contracts.model import JsonObject, Model, Name, View
 
@@ -15,6 +16,16 @@ class QueryRequest(Model):
     params: JsonObject = Field(default_factory=dict)
     plugin: Name | None = Field(None, description="The plugin that must answer.")
     dry_run: bool = Field(False, description="Only say where the query would go.")
+
+    @field_validator("params")
+    @classmethod
+    def _finite(cls, params: JsonObject) -> JsonObject:
+        """`1e999` is JSON and no number that could be handed on."""
+        try:
+            json.dumps(params, allow_nan=False)
+        except ValueError:
+            raise ValueError("holds a number that is too large, or is nested too deep") from None
+        return params
 
 
 class Candidate(View):

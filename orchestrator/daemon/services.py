@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from orchestrator.api import bodies
 from orchestrator.audit.entries import Entry
 from orchestrator.audit.journal import Journal
 from orchestrator.bus.port import Bus
@@ -75,7 +76,4 @@ def _validated(model: type[T], fields: dict[str, Any]) -> T:
     try:
         return model.model_validate(fields)
     except ValidationError as fault:
-        errors = [
-            {"loc": list(e["loc"]), "msg": e["msg"]} for e in fault.errors(include_url=False, include_context=False)
-        ]
-        raise Invalid(f"{'.'.join(map(str, errors[0]['loc']))}: {errors[0]['msg']}", errors=errors) from None
+        raise bodies.invalid(fault) from None

@@ -1,6 +1,7 @@
 """The HTTP door: one order of refusal, one form of problem, whoever asks (CONTRACT 1)."""
 
 import asyncio
+import io
 import json
 import re
 from typing import Any
@@ -77,6 +78,30 @@ async def test_a_bad_body_is_named_and_never_a_5xx(start_daemon: Start, body: by
     running = await start_daemon({"echo.py": ECHO})
     answer = await running.keyless.post("/query", data=body, headers={"Content-Type": "application/json"})
     problem(answer, status, "malformed" if status == 400 else "invalid")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"text": "echo", **{f"unknown{n}": 1 for n in range(100_000)}},
+        {"code": "", "limits": {f"unknown{n}": 1 for n in range(100_000)}},
+        {"code": "", "args": list(range(100_000))},
+    ],
+    ids=["members", "nested", "items"],
+)
+async def test_very_many_faults_are_told_in_a_few(start_daemon: Start, body: dict[str, Any]) -> None:
+    running = await start_daemon({"echo.py": ECHO})
+    path = "/query" if "text" in body else "/v1/sandbox/executions"
+    headers = {"Content-Type": "application/json"}
+    data = io.BytesIO(json.dumps(body).encode())
+    found = problem(await running.admin.post(path, data=data, headers=headers), 422, "invalid")
+    assert 1 <= len(found["errors"]) <= 50
+
+
+async def test_a_number_too_large_for_anything_is_refused(start_daemon: Start) -> None:
+    running = await start_daemon({"echo.py": ECHO})
+    body = b'{"text": "echo", "params": {"x": 1e999}}'
+    problem(await running.keyless.post("/query", data=body, headers={"Content-Type": "application/json"}), 422, "invalid")
 
 
 async def test_a_post_without_a_body_needs_no_media_type(start_daemon: Start) -> None:

@@ -24,7 +24,7 @@ FLOORS = {
     "daemon": 9,
     "cli": 10,
     "testing": 10,
-    "brain": 10,
+    "brain": 11,
     "docker_manager": 10,
     "__main__": 11,
 }
@@ -38,7 +38,7 @@ HOMES = {
     "prometheus_client": {"kernel"},
     "structlog": None,
     "sqlalchemy": {"storage", "audit", "governance", "routing", "api"},
-    "aiohttp": {"api", "cli", "daemon", "testing"},
+    "aiohttp": {"api", "brain", "cli", "daemon", "testing"},
 }
 
 
