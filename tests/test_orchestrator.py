@@ -241,6 +241,11 @@ class TestCodeGenerationFlow:
         assert (await client.get(f"/query/{mine['id']}")).status == 404
         assert (await other.get(f"/query/{mine['id']}")).status == 200
 
+    async def test_wrong_parameters_are_listed_like_any_wrong_body(self, client: Client) -> None:
+        answer = await client.post("/query", json={**REVERSE, "params": {"nmae": "x"}})
+        assert (answer.status, answer.json["code"]) == (422, "invalid")
+        assert any("nmae" in e["loc"] for e in answer.json["errors"])
+
     async def test_what_cannot_be_generated_says_what_would_help(self, client: Client) -> None:
         answer = await client.post("/query", json={"text": "a quantum blockchain toaster", "intent": "generate_code"})
         assert (answer.status, answer.json["code"]) == (422, "cannot_generate")

@@ -9,6 +9,7 @@ from orchestrator.host.answers import NotJson, encode
 from orchestrator.host.importing import root_of
 from orchestrator.sdk.refusal import Refused
 
+_MOST_ERRORS = 50
 _MOST_FRAMES = 20
 _RESERVED = frozenset({"type", "title", "status", "detail", "code", "request_id", "errors", "id", "instance"})
 SourceLine = Callable[[str, int], str]
@@ -77,7 +78,17 @@ def _refusal(plugin: str, fault: Refused) -> OrchestratorError:
     except NotJson as wrong:
         return PluginFailed(f"the plugin {plugin} refused with a member that {wrong}")
     extra = {name: member for name, member in members.items() if name not in _RESERVED}
-    return Invalid(detail, code=fault.code if named else "invalid", extra=extra)
+    errors = [{"loc": e["loc"], "msg": e["msg"]} for e in _listed(members.get("errors")) if _is_error(e)]
+    return Invalid(detail, code=fault.code if named else "invalid", extra=extra, errors=errors)
+
+
+def _listed(value: Any) -> list[Any]:
+    return value[:_MOST_ERRORS] if isinstance(value, list) else []
+
+
+def _is_error(value: Any) -> bool:
+    """Whether it is a fault of a body as problem documents list them (CONTRACT 1)."""
+    return isinstance(value, dict) and isinstance(value.get("loc"), list) and isinstance(value.get("msg"), str)
 
 
 def _one_line(text: str) -> str:

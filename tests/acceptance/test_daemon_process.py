@@ -1,0 +1,204 @@
+"""The daemon as a process: start, refusal to start, drain, reload, and death in the middle of everything."""
+
+import asyncio
+import json
+import signal
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from orchestrator.testing.daemons import Client
+from tests.acceptance.daemon_process import spawn, started
+
+SLOW = """
+import asyncio
+PLUGIN = {"keywords": ["slow"]}
+async def handle(request):
+    await asyncio.sleep(float(request.text.split()[-1]))
+    return "done"
+"""
+ECHO = 'PLUGIN = {"keywords": ["echo"]}\nasync def handle(request):\n    return request.text\n'
+
+
+@pytest.fixture
+def plugins(tmp_path: Path) -> Path:
+    folder = tmp_path / "plugins"
+    folder.mkdir()
+    (folder / "slow.py").write_text(SLOW)
+    (folder / "echo.py").write_text(ECHO)
+    return folder
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Path:
+    return tmp_path / "state"
+
+
+async def test_the_first_start_makes_the_operator_and_its_last_line_says_where(state: Path, plugins: Path) -> None:
+    """CONTRACT 0, R2-02."""
+    async with started(state, "--plugins", str(plugins)) as daemon:
+        assert daemon.lines[-1] == f"orchestrator is ready at {daemon.url} (admin key in {state / 'admin.key'})\n"
+        assert daemon.url.startswith("http://127.0.0.1:")
+        assert (state / "admin.key").read_text().count("\n") == 1
+        assert (state / "admin.key").stat().st_mode & 0o777 == 0o600
+        me = (await daemon.admin.get("/v1/me")).json
+        assert (me["kind"], me["scopes"], [c["sphere"] for c in me["contexts"]]) == ("person", ["admin"], ["personal"])
+        assert any("plugin echo" in line and "approved by its file" in line for line in daemon.lines)
+        assert any("default grant" in line for line in daemon.lines)
+
+
+async def test_a_second_start_keeps_operator_and_key(state: Path) -> None:
+    seen = []
+    for _ in range(2):
+        async with started(state) as daemon:
+            seen.append(((await daemon.admin.get("/v1/me")).json["identity_id"], (state / "admin.key").read_text()))
+            daemon.process.terminate()
+            assert await daemon.wait() == 0
+    assert seen[0] == seen[1]
+
+
+async def test_two_daemons_never_share_a_state_directory(state: Path) -> None:
+    """R0-03."""
+    async with started(state) as daemon:
+        second = await spawn(state)
+        _, err = await second.communicate()
+        assert second.returncode == 1
+        assert f"in use by another daemon (process {daemon.process.pid})" in err.decode().replace("\n", " ")
+
+
+async def test_all_faults_of_a_configuration_stop_the_start_at_once(state: Path, tmp_path: Path) -> None:
+    config = tmp_path / "o.toml"
+    config.write_text('[api]\nprot = 1\nhost = "0.0.0.0"\n')
+    process = await spawn(state, "--config", str(config), environ={"ORCHESTRATOR_STORAGE__READERS": "none"})
+    _, err = await process.communicate()
+    told = err.decode().replace("\n", " ")
+    assert process.returncode == 2
+    assert f"{config}:2: api.prot: there is no such setting; did you mean port?" in told
+    assert "environment ORCHESTRATOR_STORAGE__READERS: storage.readers" in told
+    assert not state.exists()
+
+
+async def test_a_taken_port_is_said_and_nothing_is_left(state: Path, tmp_path: Path) -> None:
+    async with started(state) as daemon:
+        port = daemon.url.rpartition(":")[2]
+        other = await spawn(tmp_path / "other", "--port", port)
+        _, err = await other.communicate()
+        assert other.returncode == 1
+        assert "Address already in use" in err.decode()
+        assert "Traceback" not in err.decode()
+
+
+async def test_sigterm_drains_what_runs_is_answered_and_nothing_new_is_taken(state: Path, plugins: Path) -> None:
+    """CONTRACT 0."""
+    async with started(state, "--plugins", str(plugins)) as daemon:
+        async with asyncio.TaskGroup() as group:
+            under_way = group.create_task(daemon.keyless.post("/query", json={"text": "slow 1.5"}))
+            await _until_routed(daemon.keyless)
+            daemon.process.send_signal(signal.SIGTERM)
+            daemon.process.send_signal(signal.SIGTERM)  # within a second: the same one
+        assert (under_way.result().status, under_way.result().json["response"]) == (200, "done")
+        assert await daemon.wait() == 0
+    rows = sqlite3.connect(state / "orchestrator.db")
+    assert rows.execute("SELECT action FROM audit ORDER BY seq DESC LIMIT 1").fetchone() == ("daemon.stopped",)
+    rows.close()
+
+
+async def test_a_later_signal_ends_at_once(state: Path, plugins: Path) -> None:
+    """CONTRACT 0."""
+    async with started(state, "--plugins", str(plugins)) as daemon:
+        asking = asyncio.get_running_loop().create_task(daemon.keyless.post("/query", json={"text": "slow 20"}))
+        await _until_routed(daemon.keyless)
+        daemon.process.send_signal(signal.SIGINT)
+        await asyncio.sleep(1.2)
+        daemon.process.send_signal(signal.SIGINT)
+        assert await daemon.wait(5) == 128 + signal.SIGINT
+        await asyncio.gather(asking, return_exceptions=True)
+
+
+async def test_sighup_takes_good_settings_and_leaves_bad_ones(state: Path, plugins: Path, tmp_path: Path) -> None:
+    config = tmp_path / "o.toml"
+    config.write_text("")
+    async with started(state, "--plugins", str(plugins), "--config", str(config)) as daemon:
+        ask = {"text": "echo zebra"}
+        assert (await daemon.keyless.post("/query", json=ask)).status == 200
+        config.write_text('[routing.denied.animals]\nkeywords = ["zebra"]\n')
+        daemon.process.send_signal(signal.SIGHUP)
+        assert await _outcome_of_reload(daemon.admin, 1) == "ok"
+        assert (await daemon.keyless.post("/query", json=ask)).status == 403
+        config.write_text("[routing]\nnear_misses = -1\n")
+        daemon.process.send_signal(signal.SIGHUP)
+        assert await _outcome_of_reload(daemon.admin, 2) == "refused"
+        assert (await daemon.keyless.post("/query", json=ask)).status == 403
+
+
+@pytest.mark.slow
+async def test_no_acknowledged_row_is_lost_by_a_kill(state: Path, plugins: Path) -> None:
+    """Ten times `kill -9` under the load of eight clients: every answered query is in the audit, and the chain holds."""
+    acknowledged: set[str] = set()
+    for _ in range(10):
+        async with started(state, "--plugins", str(plugins)) as daemon:
+
+            async def ask() -> None:
+                for n in range(10_000):
+                    try:
+                        answer = await daemon.keyless.post("/query", json={"text": f"echo {n}"})
+                    except OSError:
+                        return
+                    except Exception as fault:
+                        if type(fault).__module__.startswith("aiohttp"):
+                            return
+                        raise
+                    acknowledged.add(answer.json["id"])
+
+            enough = len(acknowledged) + 40
+            asking = [asyncio.get_running_loop().create_task(ask()) for _ in range(8)]
+            while len(acknowledged) < enough:
+                await asyncio.sleep(0)
+            daemon.process.kill()
+            await asyncio.gather(*asking)
+    async with started(state, "--plugins", str(plugins)) as daemon:
+        verdict = (await daemon.admin.post("/v1/audit/verify")).json
+        assert verdict["ok"], verdict
+        one = acknowledged.pop()
+        assert (await daemon.keyless.get(f"/query/{one}")).json["id"] == one
+        acknowledged.add(one)
+    rows = sqlite3.connect(state / "orchestrator.db")
+    kept = {row[0] for row in rows.execute("SELECT subject FROM audit WHERE action = 'query.completed'")}
+    rows.close()
+    assert acknowledged <= kept
+
+
+async def test_refusals_before_a_key_are_one_row_a_peer_and_minute(state: Path) -> None:
+    """CONTRACT 1."""
+    async with started(state) as daemon:
+        for _ in range(20):
+            await daemon.keyless.get("/v1/me")
+        daemon.process.terminate()
+        await daemon.wait()
+    rows = sqlite3.connect(state / "orchestrator.db")
+    found = [json.loads(r[0]) for r in rows.execute("SELECT data FROM audit WHERE action = 'request.refused'")]
+    rows.close()
+    assert sum(f["counts"]["key_required"] for f in found) == 20
+    assert len(found) <= 2
+    assert {f["peer"] for f in found} == {"127.0.0.1"}
+
+
+async def _until_routed(client: Client) -> None:
+    """Until a query has set out for its plugin."""
+    async with asyncio.timeout(10):
+        url = client.url + "/v1/events?topic=query.routed"
+        async with client.session.get(url, headers={"Last-Event-ID": "0"}) as stream:
+            async for line in stream.content:
+                if line.startswith(b"event: query.routed"):
+                    return
+
+
+async def _outcome_of_reload(admin: Client, which: int) -> str:
+    async with asyncio.timeout(10):
+        while True:
+            rows = (await admin.get("/v1/audit?limit=1000")).json["items"]
+            found = [row["outcome"] for row in rows if row["action"] == "config.reloaded"]
+            if len(found) >= which:
+                return str(found[0])
+            await asyncio.sleep(0.02)
