@@ -45,6 +45,13 @@ class TestPluginLoading:
         for name in ("universal_developer", "guide"):
             assert (found[name]["state"], found[name]["error"]) == ("active", None)
 
+    async def test_the_seeds_own_paths_answer(self, client: Client, admin: Client) -> None:
+        """R2-05."""
+        for path in ("/", "/health", "/healthz", "/readyz", "/plugins", "/docs", "/openapi.json", "/metrics"):
+            assert (await client.get(path)).status == 200, path
+        assert (await admin.get("/audit?limit=2")).json["items"][1] == (await admin.get("/v1/audit?limit=1000")).json["items"][1]
+        assert (await client.get("/audit")).status == 401
+
     async def test_init_is_called_once_and_handle_sync_or_async(self, start_daemon: Any) -> None:
         """R2-10, with the seed's own interface."""
         seed = "COUNT = 0\ndef init(manager):\n    global MANAGER, COUNT\n    MANAGER = manager\n    COUNT += 1\n"

@@ -21,7 +21,6 @@ from orchestrator.audit.entries import Entry
 from orchestrator.contracts.callers import LOOPBACK, Caller, Scope
 from orchestrator.contracts.errors import (
     Forbidden,
-    Invalid,
     Malformed,
     OrchestratorError,
     TooMany,
@@ -126,6 +125,8 @@ class Gate:
         most = self._settings.max_body_bytes
         if (request.content_length or 0) > most:
             raise Refusal(413, "too_large", f"a body has at most {most} bytes")
+        if request.headers.get("Content-Encoding", "identity").lower() != "identity":
+            raise Refusal(415, "media_type", "send the body as it is, without a Content-Encoding")
         if request.body_exists and request.content_type.lower() != endpoint.media_type:
             raise Refusal(415, "media_type", f"this endpoint takes {endpoint.media_type}")
 
@@ -184,6 +185,8 @@ class Gate:
                 return await request.read()
         except web.HTTPRequestEntityTooLarge:
             raise Refusal(413, "too_large", f"a body has at most {self._settings.max_body_bytes} bytes") from None
+        except web.RequestPayloadError:
+            raise Malformed("the body cannot be read as its headers say") from None
         except TimeoutError:
             raise Refusal(408, "body_timeout", "the body did not arrive in time") from None
 

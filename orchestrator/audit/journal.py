@@ -41,7 +41,8 @@ class Journal:
 
     async def open(self) -> None:
         """Find the end of the log."""
-        self.last_seq = await self._store.read(lambda tx: tx.execute(_LAST_EVENT).scalar()) or 0
+        newest = await self._store.read(lambda tx: tx.execute(_LAST_EVENT).scalar_one())
+        self.last_seq = newest or 0
 
     def wake(self) -> None:
         """Let all that wait for events look again."""

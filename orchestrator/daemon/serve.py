@@ -11,6 +11,7 @@ import structlog
 from aiohttp import web
 
 from orchestrator.api import peers
+from orchestrator.api.connections import Runner
 from orchestrator.api.gate import Gate
 from orchestrator.api.idempotency import Idempotency
 from orchestrator.api.server import build as build_app
@@ -52,15 +53,13 @@ async def serve(
     return 1 if stop.reason.startswith("task") else 0
 
 
-async def open_door(daemon: Daemon, stack: AsyncExitStack) -> tuple[str, web.AppRunner, Gate]:
+async def open_door(daemon: Daemon, stack: AsyncExitStack) -> tuple[str, Runner, Gate]:
     """Listen; the address, and what a drain needs. Raises `StartRefused` where the port is taken."""
     rooms = daemon.rooms
     idempotency = Idempotency(rooms.store, rooms.blobs, rooms.clock, rooms.settings.idempotency_ttl_s)
     await idempotency.open()
     app, gate = build_app(rooms, idempotency)
-    runner = web.AppRunner(
-        app, handle_signals=False, access_log=None, shutdown_timeout=rooms.settings.shutdown_ms / 1000
-    )
+    runner = Runner(app, handle_signals=False, access_log=None, shutdown_timeout=rooms.settings.shutdown_ms / 1000)
     await runner.setup()
     stack.push_async_callback(runner.cleanup)
     inherited = notify.inherited_socket()
@@ -102,7 +101,7 @@ async def _until_stopped(stop: "_Stop", daemon: Daemon) -> None:
     log.info("daemon.draining", reason=stop.reason)
 
 
-async def _drain(daemon: Daemon, runner: web.AppRunner, gate: Gate) -> None:
+async def _drain(daemon: Daemon, runner: Runner, gate: Gate) -> None:
     """Take nothing new, finish what runs, write down what was counted."""
     notify.notify("STOPPING=1")
     daemon.rooms.draining = True

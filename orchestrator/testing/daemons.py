@@ -87,7 +87,9 @@ def configuration(**settings: Any) -> Configuration:
 
 
 @asynccontextmanager
-async def running(state: Path, plugins: Sequence[Path] = (), *, bundled: bool = True, **settings: Any) -> AsyncIterator[Running]:
+async def running(
+    state: Path, plugins: Sequence[Path] = (), *, bundled: bool = True, **settings: Any
+) -> AsyncIterator[Running]:
     """A daemon that serves until the block ends."""
     found = places(state, list(plugins), {})
     if not bundled:

@@ -14,7 +14,7 @@ Start = Callable[..., Any]
 
 @pytest.fixture
 async def start_daemon(tmp_path: Path) -> AsyncIterator[Start]:
-    """`await start_daemon({"hello.py": source}, host__timeout_s=1)`: a daemon without an engine that serves these files."""
+    """`await start_daemon({"hello.py": source}, host__timeout_s=1)`: a daemon that serves these files, engineless."""
     async with AsyncExitStack() as stack:
 
         async def start(files: dict[str, str] | None = None, **settings: Any) -> Running:

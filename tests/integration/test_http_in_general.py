@@ -104,6 +104,34 @@ async def test_a_number_too_large_for_anything_is_refused(start_daemon: Start) -
     problem(await running.keyless.post("/query", data=body, headers={"Content-Type": "application/json"}), 422, "invalid")
 
 
+@pytest.mark.parametrize(
+    ("raw", "status"),
+    [
+        (b"GARBAGE\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\n\r\n", 400),
+        (b"GET /healthz HTTP/1.0\r\n\r\n", 421),
+        (b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nHost: evil.example\r\n\r\n", 400),
+        (b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nX: " + b"a" * 9000 + b"\r\n\r\n", 400),
+        (b"GET /" + b"a" * 9000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n", 400),
+        (b"POST /query HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
+        (b"POST /query HTTP/1.1\r\nHost: localhost\r\nContent-Length: -1\r\n\r\n", 400),
+        (b"POST /query HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Encoding: gzip\r\n"
+         b"Content-Length: 3\r\n\r\nabc", 415),
+        (b"GET /plugins/..%2f..%2fetc HTTP/1.1\r\nHost: localhost\r\n\r\n", 404),
+        (b"GET /v1/me HTTP/1.1\r\nHost: localhost\r\nX-API-Key: \xff\xfe\r\n\r\n", 401),
+        (b"CONNECT x:1 HTTP/1.1\r\nHost: localhost\r\n\r\n", 404),
+    ],
+)  # fmt: skip
+async def test_shapes_that_are_hardly_http_get_a_problem_document(start_daemon: Start, raw: bytes, status: int) -> None:
+    running = await start_daemon()
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(running.url.rpartition(":")[2]))
+    writer.write(raw)
+    head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)
+    writer.close()
+    assert head.split(b" ", 2)[1] == b"%d" % status
+    assert b"Content-Type: application/problem+json" in head
+
+
 async def test_a_post_without_a_body_needs_no_media_type(start_daemon: Start) -> None:
     running = await start_daemon()
     assert (await running.admin.post("/v1/audit/verify")).status == 200

@@ -34,7 +34,7 @@ HOMES = {
     "watchfiles": {"host"},
     "alembic": {"storage"},
     "typer": {"cli"},
-    "rich": {"cli"},
+    "rich": {"cli", "testing"},
     "prometheus_client": {"kernel"},
     "structlog": None,
     "sqlalchemy": {"storage", "audit", "governance", "routing", "api"},
