@@ -1,0 +1,1 @@
+"""What runs workers: one file a backend, one port before them all."""

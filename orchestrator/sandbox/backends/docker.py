@@ -1,0 +1,203 @@
+"""Workers as containers of a Docker engine.
+
+The engine's client library is synchronous, so every call of it runs in a thread; the attached stream is asyncio's own.
+"""
+
+import asyncio
+import os
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+import docker
+import structlog
+from docker.errors import APIError, DockerException, NotFound
+
+from orchestrator.contracts.errors import Unavailable
+from orchestrator.kernel.canonical import digest_of
+from orchestrator.kernel.threads import DaemonThreads
+from orchestrator.sandbox import dialogue, engines, images, seccomp
+from orchestrator.sandbox.backends import docker_config, docker_stream
+from orchestrator.sandbox.backends.docker_worker import DockerWorker
+from orchestrator.sandbox.backends.port import Facts
+from orchestrator.sandbox.frames import BrokenStream
+from orchestrator.sandbox.jobs import WorkerClass
+from orchestrator.sandbox.profiles import Profile
+from orchestrator.sandbox.settings import SandboxSettings
+
+log = structlog.get_logger("sandbox")
+T = TypeVar("T")
+
+LABEL_DAEMON = "orchestrator.daemon"
+LABEL_EXECUTION = "orchestrator.execution"
+LABEL_EXPIRES = "orchestrator.expires"
+UIDS = 1_000
+"""How many ids jobs take turns at: more than there can be containers, so that one is long free before it comes again."""
+_GONE = (404, 409)  # not there, or its removal is under way
+
+
+class DockerBackend:
+    """One engine, and the containers that this process made in it."""
+
+    def __init__(self, settings: SandboxSettings, daemon_id: str) -> None:
+        self.settings = settings
+        self._daemon_id = daemon_id
+        self._threads = DaemonThreads("engine", settings.max_running + settings.max_starting + 4)
+        self._starting = asyncio.Semaphore(settings.max_starting)
+        self._life = os.urandom(4).hex()
+        self._made = 0
+        self._mine: dict[str, int] = {}
+        self._client: docker.APIClient | None = None
+        self._address: engines.Address | None = None
+
+    async def connect(self, profiles: Mapping[str, Profile]) -> Facts:
+        return await self.call(lambda: self._connect(profiles))
+
+    async def ping(self) -> None:
+        await self.call(self._engine.ping)
+
+    async def launch(self, kind: WorkerClass, execution_id: str | None) -> DockerWorker:
+        async with self._starting:
+            name, uid = self._name()
+            try:
+                async with asyncio.timeout(self.settings.start_timeout_ms / 1e3):
+                    return await self._launch(name, uid, kind, execution_id)
+            except (TimeoutError, BrokenStream, OSError) as fault:
+                await self.remove(name)
+                raise Unavailable(f"a container did not start: {fault or 'it took too long'}") from fault
+            except BaseException:
+                await asyncio.shield(self.remove(name))
+                raise
+
+    async def reap(self) -> int:
+        return await self.call(self._reap)
+
+    def close(self) -> None:
+        self._threads.close()
+        if self._client is not None:
+            self._client.close()
+
+    async def call(self, work: Callable[[], T]) -> T:
+        """Call the engine in a thread. Raises `Unavailable` where it does not answer or answers an error."""
+        try:
+            return await self._threads.run(work)
+        except (DockerException, OSError) as fault:
+            raise Unavailable(f"the engine failed: {_short(fault)}") from fault
+
+    async def kill(self, name: str) -> bool:
+        """Kill a container and wait until the engine has seen it dead; whether the kernel took it for memory."""
+
+        def work() -> bool:
+            try:
+                self._engine.kill(name)
+            except APIError as fault:
+                if fault.status_code not in _GONE:
+                    raise
+            self._engine.wait(name, timeout=self.settings.engine_timeout_ms // 1000)
+            return bool(self._engine.inspect_container(name)["State"]["OOMKilled"])
+
+        return await self.call(work)
+
+    async def remove(self, name: str) -> None:
+        """Kill and remove a container. Never raises: what the engine does not remove now is reaped when it is back."""
+        try:
+            await self.call(lambda: self._remove(name))
+        except Unavailable as fault:
+            log.warning("sandbox.not_removed", container=name, reason=fault.detail)
+        finally:
+            self._mine.pop(name, None)  # what is not ours any more, the next sweep takes
+
+    @property
+    def _engine(self) -> docker.APIClient:
+        if self._client is None:
+            raise Unavailable("no engine was found yet")
+        return self._client
+
+    def _connect(self, profiles: Mapping[str, Profile]) -> Facts:
+        address = engines.find(self.settings.docker_host)
+        client = engines.connect(address, self.settings.engine_timeout_ms / 1e3)
+        try:
+            info = client.info()
+            _require(info, self.settings.runtime)
+            there = {name: images.current(client, profile) for name, profile in profiles.items()}
+        except BaseException:
+            client.close()
+            raise
+        self._take_over(client, address)
+        found = {name: image.reference for name, image in there.items() if image is not None}
+        key = digest_of([
+            [info["ID"], info["ServerVersion"], info["KernelVersion"], info.get("CgroupVersion"), found],
+            [seccomp.profile(), self.settings.runtime, self.settings.cpus, self.settings.shm_bytes],
+        ])  # fmt: skip
+        return Facts(engine="docker", runtime=self.settings.runtime, key=key, images=found)
+
+    def _take_over(self, client: docker.APIClient, address: engines.Address) -> None:
+        if self._client is not None:
+            self._client.close()
+        self._client, self._address = client, address
+
+    async def _launch(self, name: str, uid: int, kind: WorkerClass, execution_id: str | None) -> DockerWorker:
+        labels = {
+            LABEL_DAEMON: self._daemon_id,
+            LABEL_EXPIRES: str(int(time.time()) + self.settings.lease_s),
+            **({LABEL_EXECUTION: execution_id} if execution_id else {}),
+        }
+        body = docker_config.container(self.settings, kind, labels)
+        client, address = self._engine, self._address
+        assert address is not None
+        await self.call(lambda: client.create_container_from_config(body, name))  # type: ignore[no-untyped-call]
+        stream = await docker_stream.attach(address.url, client.api_version, name)
+        try:
+            await self.call(lambda: client.start(name))
+            await dialogue.greet(stream)
+        except BaseException:
+            stream.close()
+            raise
+        return DockerWorker(self, name, uid, kind, stream)
+
+    def _name(self) -> tuple[str, int]:
+        """A name that no other container has, and an id that no running job has. Noted before anything is made."""
+        self._made += 1
+        name = f"orchestrator-{self._life}-{self._made}"
+        taken = set(self._mine.values())
+        ids = (self.settings.uid_first + number % UIDS for number in range(self._made, self._made + UIDS))
+        self._mine[name] = next(uid for uid in ids if uid not in taken)
+        return name, self._mine[name]
+
+    def _reap(self) -> int:
+        gone = 0
+        now = time.time()
+        for entry in self._engine.containers(all=True, filters={"label": LABEL_DAEMON}):
+            if self._is_dead(entry, now):
+                self._remove(entry["Id"])
+                gone += 1
+        return gone
+
+    def _is_dead(self, entry: dict[str, Any], now: float) -> bool:
+        """Whether a container is left over: ours of an earlier life, or anybody's whose lease has ended."""
+        labels = entry["Labels"]
+        if labels[LABEL_DAEMON] != self._daemon_id:
+            expires = labels.get(LABEL_EXPIRES, "")
+            return expires.isdigit() and int(expires) < now
+        return not any(name.lstrip("/") in self._mine for name in entry["Names"])
+
+    def _remove(self, name: str) -> None:
+        try:
+            self._engine.remove_container(name, force=True, v=True)
+        except APIError as fault:
+            if fault.status_code not in _GONE:
+                raise
+        except NotFound:
+            return
+
+
+def _require(info: dict[str, Any], runtime: str) -> None:
+    """Refuse an engine that cannot build the walls, naming what it lacks."""
+    if runtime not in info.get("Runtimes", {}):
+        raise Unavailable(f"the engine has no runtime {runtime}; it has {', '.join(info.get('Runtimes', {}))}")
+    if not any("seccomp" in option for option in info.get("SecurityOptions") or []):
+        raise Unavailable("the engine runs without seccomp, and nothing is run without a system call filter")
+
+
+def _short(fault: Exception) -> str:
+    return str(getattr(fault, "explanation", None) or fault)[:300]

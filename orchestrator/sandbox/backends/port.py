@@ -1,0 +1,71 @@
+"""The port between the service and whatever runs workers: launch, run one job, destroy."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from orchestrator.sandbox.jobs import Job, RawOutcome, WorkerClass
+from orchestrator.sandbox.profiles import Profile
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What a connected backend is, in the words of results.
+
+    `key` changes when anything does that a limit rests on; `images` gives, by profile, `name@id`.
+    """
+
+    engine: str
+    runtime: str
+    key: str
+    images: dict[str, str]
+    limits_unenforced: tuple[str, ...] = ()
+    dev: bool = False
+
+
+class Worker(Protocol):
+    """One container, started and waiting for its single job."""
+
+    id: str
+    kind: WorkerClass
+
+    @property
+    def alive(self) -> bool:
+        """Whether it still waits; false once its stream has ended."""
+        ...
+
+    async def run(self, job: Job, on_started: Callable[[], None]) -> RawOutcome:
+        """Run a job. When this returns, nothing of the job runs any more. Never raises for what the job did."""
+        ...
+
+    def cancel(self) -> None:
+        """End the running job at once; `run` then answers."""
+        ...
+
+    async def destroy(self) -> None:
+        """Kill and remove it, whatever state it is in. Never raises: what cannot be removed now is reaped later."""
+        ...
+
+
+class Backend(Protocol):
+    """A way to run workers. All its methods raise `Unavailable` when what it stands on does not answer."""
+
+    async def connect(self, profiles: Mapping[str, Profile]) -> Facts:
+        """Find the engine, learn what it is and which profiles it has images of; may be called again at any time."""
+        ...
+
+    async def ping(self) -> None:
+        """Ask whether it is still there; cheap."""
+        ...
+
+    async def launch(self, kind: WorkerClass, execution_id: str | None) -> Worker:
+        """Make and start a worker; it is ready when this returns."""
+        ...
+
+    async def reap(self) -> int:
+        """Remove what a dead daemon left, and nothing that lives; how many."""
+        ...
+
+    def close(self) -> None:
+        """Let go of the engine."""
+        ...

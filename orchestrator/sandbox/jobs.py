@@ -1,0 +1,72 @@
+"""What goes into a worker and what comes out of it: plain data between the service and any backend."""
+
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from orchestrator.contracts.executions import Limits
+from orchestrator.contracts.model import Model
+
+Count = Annotated[int, Field(ge=0)]
+Measure = Annotated[float, Field(ge=0, strict=False)]
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerClass:
+    """What is fixed when a container is made. Workers of one class are alike; any of them will do."""
+
+    image: str
+    profile: str
+    memory_bytes: int
+    pids: int
+    disk_bytes: int
+    inodes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One program and what it is given. `parts` are (role, path, bytes); the roles are `program`, `stdin`, `file`."""
+
+    execution_id: str
+    limits: Limits
+    args: list[str]
+    env: dict[str, str]
+    parts: list[tuple[str, str, bytes]]
+
+
+class Evidence(Model):
+    """What the runner saw: its own acts and the kernel's counts, never a word of the job.
+
+    `ended_by` names the limit for which the runner ended the job, or `cancel`; `wait_status` is that of `waitpid`.
+    """
+
+    ended_by: Literal["wall_ms", "cpu_ms", "stdout_bytes", "stderr_bytes", "cancel"] | None
+    wait_status: Count
+    survivors: bool
+    wall_ms: Measure
+    cpu_ms: Measure
+    peak_memory_bytes: Count
+    oom_kills: Count
+    pids_refused: Count
+    disk_free_bytes: Count
+    inodes_free: Count
+    output_bytes: dict[Literal["stdout", "stderr"], Count]
+
+
+Loss = Literal["silent", "oom", "died", "refused", "cancelled"]
+"""Why there is no evidence: the runner did not answer in time and was killed; the engine says that memory ran out; the
+container ended for another reason; the job's files did not fit; the client cancelled and the container was killed."""
+
+
+@dataclass(slots=True)
+class RawOutcome:
+    """All that is known of one run. Exactly one of `evidence` and `loss` is set."""
+
+    evidence: Evidence | None = None
+    loss: Loss | None = None
+    detail: str = ""
+    started: bool = False
+    wall_ms: float = 0.0
+    stdout: bytearray = field(default_factory=bytearray)
+    stderr: bytearray = field(default_factory=bytearray)

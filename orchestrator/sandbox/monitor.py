@@ -1,0 +1,179 @@
+"""Watches the engine: finds it, tries it, sweeps, and comes back by itself when it was gone (R2-09)."""
+
+import asyncio
+from pathlib import Path
+from typing import Literal
+
+import structlog
+
+from orchestrator.contracts.errors import StartRefused, Unavailable
+from orchestrator.kernel.clock import Clock
+from orchestrator.kernel.metrics import Metrics
+from orchestrator.kernel.tasks import Supervisor
+from orchestrator.sandbox import profiles
+from orchestrator.sandbox.backends.port import Backend, Facts
+from orchestrator.sandbox.jobs import WorkerClass
+from orchestrator.sandbox.pool import Pool
+from orchestrator.sandbox.preflight import Preflight
+from orchestrator.sandbox.settings import SandboxSettings
+
+log = structlog.get_logger("sandbox")
+
+DEFAULT_PROFILE = "default"
+FIRST_LOOK_S = 5.0
+"""How long a start waits for the first look at the engine; an engine that hangs holds nothing up."""
+SWEEP_S = 60.0
+_LONGEST_PAUSE_S = 60.0
+
+
+class Monitor:
+    """Knows whether code can be run now, and if not, why."""
+
+    def __init__(
+        self,
+        backend: Backend,
+        pool: Pool,
+        settings: SandboxSettings,
+        images_dir: Path,
+        state_dir: Path | None,
+        clock: Clock,
+        metrics: Metrics,
+        supervisor: Supervisor,
+    ) -> None:
+        self._backend = backend
+        self._pool = pool
+        self._settings = settings
+        self._images_dir = images_dir
+        self._clock = clock
+        self._metrics = metrics
+        self._supervisor = supervisor
+        memory = None if state_dir is None else state_dir / "preflight"
+        self._preflight = Preflight(backend, memory, settings.shm_bytes)
+        self._facts: Facts | None = None
+        self._why = "the engine was not looked for yet"
+        self._looked = asyncio.Event()
+        self._doubted = asyncio.Event()
+        self._failures = 0
+        self._next_sweep = 0.0
+        self._closing = False
+        self._started = False
+        self._stopped = asyncio.Event()
+
+    async def start(self) -> None:
+        """Begin to watch; returns after the first look, whatever it showed."""
+        self._started = True
+        self._supervisor.root("sandbox.monitor", self._watch())
+        try:
+            async with asyncio.timeout(FIRST_LOOK_S):
+                await self._looked.wait()
+        except TimeoutError:
+            self._why = "the engine takes long to answer"
+
+    async def close(self) -> None:
+        """Stop watching and remove our containers."""
+        self._closing = True
+        self._doubted.set()
+        if self._started:
+            try:
+                async with asyncio.timeout(FIRST_LOOK_S):
+                    await self._stopped.wait()
+            except TimeoutError:
+                log.warning("sandbox.monitor_slow", reason="the engine takes long to answer")
+        await self._pool.close()
+        await self._last_sweep()
+        self._backend.close()
+
+    def facts(self, profile: str) -> Facts:
+        """What a job of this profile runs on. Raises `Unavailable`, saying why and what mends it."""
+        if self._closing:
+            raise Unavailable("the daemon is ending", code="draining")
+        if self._facts is None:
+            raise Unavailable(self._why, retry_after_s=self._settings.probe_interval_ms / 1e3)
+        if profile not in self._facts.images:
+            self.doubt()
+            raise Unavailable(_no_image(profile))
+        return self._facts
+
+    def doubt(self) -> None:
+        """Look at the engine now: something that it should have done failed."""
+        self._doubted.set()
+
+    def health(self) -> tuple[Literal["ok", "degraded", "failed"], str]:
+        if self._facts is None:
+            return "degraded", self._why
+        return "ok", f"{self._facts.engine} with {self._facts.runtime}, {self._pool.armed} armed"
+
+    async def _watch(self) -> None:
+        while not self._closing:
+            self._doubted.clear()
+            await self._look()
+            self._looked.set()
+            try:
+                async with asyncio.timeout(self._pause_s()):
+                    await self._doubted.wait()
+            except TimeoutError:
+                continue
+        self._stopped.set()
+        await asyncio.Event().wait()  # a root task ends only when its supervisor says so
+
+    async def _look(self) -> None:
+        try:
+            if self._facts is not None and DEFAULT_PROFILE in self._facts.images:
+                await self._backend.ping()
+                await self._sweep()
+                self._pool.arm(self._usual(self._facts))
+            else:
+                await self._connect()
+        except (Unavailable, StartRefused) as fault:
+            self._lost(fault.detail)
+
+    async def _sweep(self) -> None:
+        """Remove what is left over, of dead daemons and of calls that the engine finished after we had given up."""
+        if (now := self._clock.monotonic()) < self._next_sweep:
+            return
+        self._next_sweep = now + SWEEP_S
+        if gone := await self._backend.reap():
+            self._metrics.reaped.inc(gone)
+            log.warning("sandbox.reaped", containers=gone)
+
+    async def _last_sweep(self) -> None:
+        try:
+            if self._facts is not None:
+                await self._backend.reap()
+        except Unavailable as fault:
+            log.warning("sandbox.not_swept", reason=fault.detail)  # the next start does it
+
+    async def _connect(self) -> None:
+        known = profiles.load(self._images_dir)
+        facts = await self._backend.connect(known)
+        self._next_sweep = 0.0
+        await self._sweep()
+        if DEFAULT_PROFILE not in facts.images:
+            raise Unavailable(_no_image(DEFAULT_PROFILE))
+        self._failures += 1
+        await self._preflight.check(facts.key, facts.images[DEFAULT_PROFILE].rpartition("@")[2], DEFAULT_PROFILE)
+        self._failures = 0
+        self._facts = facts
+        self._defaults = known[DEFAULT_PROFILE].manifest.limits.default
+        self._metrics.sandbox_ready.set(1)
+        log.info("sandbox.ready", engine=facts.engine, runtime=facts.runtime, images=facts.images)
+        self._pool.arm(self._usual(facts))
+
+    def _usual(self, facts: Facts) -> WorkerClass:
+        image, d = facts.images[DEFAULT_PROFILE].rpartition("@")[2], self._defaults
+        return WorkerClass(image, DEFAULT_PROFILE, d.memory_bytes, d.pids, d.disk_bytes, d.inodes)
+
+    def _lost(self, why: str) -> None:
+        if self._facts is not None or why != self._why:
+            log.warning("sandbox.unavailable", reason=why)
+        self._facts, self._why = None, why
+        self._metrics.sandbox_ready.set(0)
+        self._pool.arm(None)
+
+    def _pause_s(self) -> float:
+        """The usual interval; longer and longer where the trial of the limits failed, since that costs something."""
+        return min(self._settings.probe_interval_ms / 1e3 * float(1 << min(self._failures, 10)), _LONGEST_PAUSE_S)
+
+
+def _no_image(profile: str) -> str:
+    return f"the engine has no image of the profile {profile}; mend it with: orchestrator images build {profile}"

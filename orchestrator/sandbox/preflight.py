@@ -1,0 +1,102 @@
+"""Does each limit bite here? Tried with real jobs whenever the engine, the runtime, the images or the kernel are new.
+
+An engine can accept a limit and not enforce it (no delegated cgroup, a kernel without a controller). Better no sandbox
+than one that says more than it holds: what does not bite is named, and nothing is run.
+"""
+
+import asyncio
+import json
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from orchestrator.contracts.errors import Unavailable
+from orchestrator.contracts.executions import Limits
+from orchestrator.sandbox.backends.port import Backend
+from orchestrator.sandbox.jobs import Job, RawOutcome, WorkerClass
+from orchestrator.sandbox.verdict import judge
+
+_MIB = 2**20
+_TIGHT = Limits(
+    wall_ms=10_000, cpu_ms=10_000, memory_bytes=64 * _MIB, pids=12, disk_bytes=_MIB, inodes=40, open_files=24,
+    stdout_bytes=1_000, stderr_bytes=100_000,
+)  # fmt: skip
+_TRIALS: dict[str, tuple[str, dict[str, int], str]] = {
+    "memory_bytes": ("kept = [b'x' * 2**20 for _ in range(96)]", {"memory_bytes": 32 * _MIB}, "oom"),
+    "cpu_ms": ("while True: pass", {"cpu_ms": 40}, "timeout"),
+    "wall_ms": ("import time; time.sleep(60)", {"wall_ms": 60}, "timeout"),
+}
+_WALLS = files("orchestrator.sandbox.trials").joinpath("walls.py").read_text()
+
+
+class Preflight:
+    """Tries a backend's walls and limits, and remembers in `memory` for which key they held."""
+
+    def __init__(self, backend: Backend, memory: Path | None, shm_bytes: int) -> None:
+        self._backend = backend
+        self._memory = memory
+        self._shm_bytes = shm_bytes
+
+    async def check(self, key: str, image: str, profile: str) -> None:
+        """Return if everything holds, by memory or by trial. Raises `Unavailable`, naming what does not."""
+        if self._remembered() == key:
+            return
+        trials = [self._trial(image, profile, *trial) for trial in _TRIALS.values()]
+        walls, bites = await asyncio.gather(self._walls(image, profile), asyncio.gather(*trials))
+        failed = [*walls, *(name for name, bit in zip(_TRIALS, bites, strict=True) if not bit)]
+        if failed:
+            raise Unavailable(f"the engine does not enforce {', '.join(failed)}, so nothing is run on it")
+        self._remember(key)
+
+    async def _trial(self, image: str, profile: str, code: str, tighter: dict[str, int], expected: str) -> bool:
+        limits = _TIGHT.model_copy(update={"disk_bytes": _MIB, **tighter})
+        verdict = judge(await self._run(image, profile, code, limits), limits)
+        return verdict.status == expected and verdict.limits_hit[:1] == list(tighter)
+
+    async def _walls(self, image: str, profile: str) -> list[str]:
+        outcome = await self._run(image, profile, _WALLS, _TIGHT)
+        try:
+            seen = json.loads(outcome.stderr)
+        except ValueError:
+            told = outcome.stderr.decode(errors="replace")[-300:] or outcome.detail
+            raise Unavailable(f"the trial of the container's walls did not end well: {told}") from None
+        cut = len(outcome.stdout) == _TIGHT.stdout_bytes
+        return [*breaches(seen, _TIGHT, self._shm_bytes), *([] if cut else ["stdout_bytes"])]
+
+    async def _run(self, image: str, profile: str, code: str, limits: Limits) -> RawOutcome:
+        kind = WorkerClass(image, profile, limits.memory_bytes, limits.pids, limits.disk_bytes, limits.inodes)
+        worker = await self._backend.launch(kind, "preflight")
+        try:
+            return await worker.run(Job("preflight", limits, [], {}, [("program", "", code.encode())]), lambda: None)
+        finally:
+            await worker.destroy()
+
+    def _remembered(self) -> str | None:
+        if self._memory is None or not self._memory.exists():
+            return None
+        return self._memory.read_text().strip()
+
+    def _remember(self, key: str) -> None:
+        if self._memory is not None:
+            beside = self._memory.with_suffix(".new")
+            beside.write_text(key + "\n")
+            beside.replace(self._memory)
+
+
+def breaches(seen: dict[str, Any], limits: Limits, shm_bytes: int) -> list[str]:
+    """What a job could see or do that it should not, each named by the wall or limit that failed."""
+    ids = set(seen["ids"])
+    holds = {
+        "unprivileged ids": len(ids) == 1 and "0" not in ids and not seen["groups"],
+        "empty capability sets": all(int(value, 16) == 0 for value in seen["capabilities"]),
+        "no_new_privs": seen["no_new_privs"] == "1",
+        "the system call filter": seen["seccomp"] == "2",
+        "the absence of a network": seen["interfaces"] == ["lo"],
+        "the read-only root": seen["writable"] == [],
+        "pids": seen["pids"] < limits.pids,
+        "open_files": seen["open_files"] < limits.open_files,
+        "inodes": seen["inodes"] < limits.inodes,
+        "disk_bytes": seen["disk_bytes"] <= limits.disk_bytes,
+        "the size of /dev/shm": seen["shm_bytes"] <= shm_bytes,
+    }
+    return [name for name, held in holds.items() if not held]

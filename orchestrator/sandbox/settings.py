@@ -1,0 +1,46 @@
+"""The room's settings: the engine, how much may run at once, and what a container gets."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from orchestrator.contracts.model import Model
+
+Count = Annotated[int, Field(ge=1, le=10_000)]
+
+
+class SandboxSettings(Model):
+    """How code is run. Limits of one execution are the profile's, in `sandbox_images/NAME/manifest.toml`."""
+
+    engine: Literal["docker"] = Field("docker", description="The backend that runs containers.")
+    runtime: Literal["runc"] = Field("runc", description="The engine's runtime; it must be registered there.")
+    docker_host: str | None = Field(
+        None, description="The engine's address, such as unix:///run/docker.sock; else looked for as `docker` does."
+    )
+    max_running: Annotated[int, Field(ge=1, le=256)] = Field(4, description="Executions that run at the same time.")
+    max_starting: Annotated[int, Field(ge=1, le=64)] = Field(2, description="Containers that are being created and started at the same time.")
+    armed: Annotated[int, Field(ge=0, le=64)] = Field(
+        2, description="Fresh containers kept ready for executions with the default memory, pids, disk and inodes."
+    )
+    queue_size: Count = Field(256, description="Executions that wait for their turn; more are refused with 429.")
+    queue_per_owner: Count = Field(64, description="Executions of one identity that wait for their turn.")
+    cpus: Annotated[float, Field(gt=0, le=256)] = Field(1.0, description="Processors that one container may use.")
+    shm_bytes: Annotated[int, Field(ge=2**20, le=2**30)] = Field(16 * 2**20, description="Size of /dev/shm.")
+    uid_first: Annotated[int, Field(ge=10_000, le=2**31)] = Field(
+        200_000, description="First of the thousand ids that jobs run under; no account of the machine has them."
+    )
+    grace_ms: Annotated[int, Field(ge=200, le=60_000)] = Field(
+        2_000, description="How long after a deadline the runner's answer is waited for before the engine kills."
+    )
+    start_timeout_ms: Annotated[int, Field(ge=1_000, le=300_000)] = Field(
+        30_000, description="How long a container may take from its creation to its runner's first word."
+    )
+    engine_timeout_ms: Annotated[int, Field(ge=1_000, le=300_000)] = Field(
+        30_000, description="How long the engine may take to answer one call."
+    )
+    probe_interval_ms: Annotated[int, Field(ge=100, le=60_000)] = Field(
+        1_500, description="How often the engine is asked whether it is there."
+    )
+    lease_s: Annotated[int, Field(ge=300, le=7 * 86_400)] = Field(
+        86_400, description="After this time a container of a daemon that is gone for good may be removed by another."
+    )

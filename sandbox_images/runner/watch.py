@@ -1,0 +1,178 @@
+"""The parent's side: watch one job, end it where a limit says so, and prove that nothing of it is left.
+
+One `poll` waits for everything: output, the end of a child, a word of the host, the next deadline. The processor time
+of all processes together is looked at when it could at the earliest be used up, not in a tight loop.
+"""
+
+import os
+import select
+import signal
+import time
+
+import frames
+import place
+from counters import Counters
+
+CHUNK = 65_536
+FLOOD_BYTES = 8 * 2**20
+"""How far past its limit a stream may run, read and thrown away, before the job is ended for it."""
+_SHORTEST_LOOK_S = 0.002
+
+
+class Stream:
+    """One of the job's two output streams: its name, its kind of frame, what may be kept, what came."""
+
+    def __init__(self, name: str, kind: int, limit: int) -> None:
+        self.name = name
+        self.kind = kind
+        self.limit = limit
+        self.total = 0
+
+
+class Watch:
+    """Watches from the moment a job is let go until its last process is gone."""
+
+    def __init__(self, leader: int, limits: dict[str, int], cpus: float, counters: Counters, nonce: bytes) -> None:
+        self._leader = leader
+        self._limits = limits
+        self._cpus = cpus
+        self._counters = counters
+        self._nonce = nonce
+        self._streams: list[Stream] = []
+        self._open: dict[int, Stream] = {}
+        self._poll = select.poll()
+        self._status: int | None = None
+        self._ended_by: str | None = None
+        self._began = self._ended = 0.0
+        self._next_look = 0.0
+        self._before = self._counts()
+
+    def add_output(self, fd: int, name: str, kind: int) -> None:
+        """Read the job's output `name` from `fd`."""
+        os.set_blocking(fd, False)
+        self._open[fd] = Stream(name, kind, self._limits[f"{name}_bytes"])
+        self._streams.append(self._open[fd])
+        self._poll.register(fd, select.POLLIN)
+
+    def until_end(self, wake: int) -> dict[str, object]:
+        """Wait for the job's end or bring it about; the evidence, for the host to judge.
+
+        `wake` becomes readable when a child ends.
+        """
+        self._poll.register(wake, select.POLLIN)
+        self._poll.register(0, select.POLLIN)
+        self._began = self._next_look = time.monotonic()
+        self._check_time()
+        while self._status is None and self._ended_by is None:
+            for fd, _ in self._poll.poll(self._patience_ms()):
+                self._attend(fd, wake)
+            self._reap(os.WNOHANG)
+            self._check_time()
+        survivors = self.kill_all()
+        for fd in list(self._open):
+            while self._read(fd):
+                pass  # to its end, which is there: nobody holds the other side any more
+        return self._evidence(survivors)
+
+    def kill_all(self) -> bool:
+        """Kill every process but this one and reap them; whether any is left, which must not be.
+
+        The kernel holds off forks while it signals all, so one round is enough; and when no child is left there is no
+        process either, since whoever loses its parent becomes a child of process 1.
+        """
+        _signal_all(signal.SIGKILL)
+        self._reap(0)
+        return _signal_all(0)
+
+    def _attend(self, fd: int, wake: int) -> None:
+        if fd == wake:
+            os.read(wake, 4096)
+        elif fd == 0:
+            kind, _, _ = frames.read_frame(0)
+            if kind == frames.CANCEL:
+                self._end("cancel")
+        else:
+            self._read(fd)
+
+    def _read(self, fd: int) -> bool:
+        """Take what is there of one output, keep what may be kept; whether more may be there."""
+        stream = self._open[fd]
+        try:
+            data = os.read(fd, CHUNK)
+        except BlockingIOError:
+            return False
+        if not data:
+            self._poll.unregister(fd)
+            os.close(fd)
+            del self._open[fd]
+            return False
+        keep = data[: max(0, stream.limit - stream.total)]
+        stream.total += len(data)
+        if keep:
+            frames.write_frame(1, stream.kind, self._nonce, keep)
+        if stream.total > stream.limit + FLOOD_BYTES:
+            self._end(f"{stream.name}_bytes")
+        return True
+
+    def _reap(self, flags: int) -> None:
+        """Collect children that ended; with no flags, until none is left."""
+        while True:
+            try:
+                pid, status = os.waitpid(-1, flags)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            if pid == self._leader:
+                self._status, self._ended = status, time.monotonic()
+
+    def _check_time(self) -> None:
+        now = time.monotonic()
+        if now >= self._wall_deadline:
+            self._end("wall_ms")
+        elif now >= self._next_look:
+            left_s = self._limits["cpu_ms"] / 1e3 - (self._counters.cpu_ns() - self._before[0]) / 1e9
+            if left_s <= 0:
+                self._end("cpu_ms")
+            self._next_look = now + max(left_s / self._cpus, _SHORTEST_LOOK_S)
+
+    @property
+    def _wall_deadline(self) -> float:
+        return self._began + self._limits["wall_ms"] / 1e3
+
+    def _patience_ms(self) -> float:
+        return max(0.0, (min(self._wall_deadline, self._next_look) - time.monotonic()) * 1e3)
+
+    def _end(self, cause: str) -> None:
+        if self._ended_by is None and self._status is None:
+            self._ended_by = cause
+
+    def _counts(self) -> tuple[int, int, int]:
+        kernel = self._counters
+        return kernel.cpu_ns(), kernel.oom_kills() or 0, kernel.pids_refused() or 0
+
+    def _evidence(self, survivors: bool) -> dict[str, object]:
+        cpu_ns, oom_kills, pids_refused = (now - then for now, then in zip(self._counts(), self._before, strict=True))
+        disk_free, inodes_free = place.free()
+        return {
+            "ended_by": self._ended_by,
+            "wait_status": self._status,
+            "survivors": survivors,
+            "wall_ms": (self._ended - self._began) * 1e3,
+            "cpu_ms": cpu_ns / 1e6,
+            "peak_memory_bytes": self._counters.peak_bytes() or 0,
+            "oom_kills": oom_kills,
+            "pids_refused": pids_refused,
+            "disk_free_bytes": disk_free,
+            "inodes_free": inodes_free,
+            "output_bytes": {stream.name: stream.total for stream in self._streams},
+        }
+
+
+def _signal_all(number: int) -> bool:
+    """Signal every process but this one; whether there was one."""
+    try:
+        os.kill(-1, number)
+    except ProcessLookupError:
+        return False
+    return True

@@ -1,0 +1,92 @@
+"""A real sandbox on a real engine, and what it must leave behind: nothing."""
+
+import os
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from orchestrator.contracts.executions import Execution, ExecutionRequest
+from orchestrator.contracts.permits import Permit
+from orchestrator.kernel.clock import SystemClock
+from orchestrator.kernel.ids import new_id
+from orchestrator.kernel.metrics import Metrics
+from orchestrator.kernel.tasks import Supervisor
+from orchestrator.sandbox import engines
+from orchestrator.sandbox.backends.docker import LABEL_DAEMON
+from orchestrator.sandbox.service import CAPABILITY, Sandbox
+from orchestrator.sandbox.settings import SandboxSettings
+
+IMAGES = Path(__file__).parents[2] / "sandbox_images"
+COLD = SandboxSettings(armed=0, uid_first=310_000)
+
+
+class Box:
+    """A sandbox and short ways to use it. `box.sandbox` is the real thing."""
+
+    def __init__(self, settings: SandboxSettings, state: Path | None, daemon: str, supervisor: Supervisor) -> None:
+        self.metrics = Metrics()
+        self.sandbox = Sandbox(
+            settings, images_dir=IMAGES, daemon_id=daemon, check=allow, clock=SystemClock(), metrics=self.metrics,
+            supervisor=supervisor, state_dir=state,
+        )  # fmt: skip
+
+    async def run(
+        self, code: str, *, id: str | None = None, limits: dict[str, int] | None = None, owner: str = "owner",
+        on_status: Callable[[str], None] = lambda _: None, **fields: Any,
+    ) -> Execution:  # fmt: skip
+        """Run code with fields of a request: `await box.run("print(1)", limits={...})`."""
+        request = ExecutionRequest.model_validate({"code": code, "limits": limits or {}, **fields})
+        execution_id = id or new_id()
+        permit = permit_for(execution_id)
+        return await self.sandbox.run(execution_id, request, owner=owner, permit=permit, on_status=on_status)
+
+
+@asynccontextmanager
+async def opened(
+    state: Path | None, settings: SandboxSettings = COLD, daemon: str | None = None
+) -> AsyncIterator[Box]:
+    """A started sandbox of a daemon of its own; when it is closed, nothing of it may be left."""
+    supervisor, name = Supervisor(), daemon or new_id()
+    box = Box(settings, state, name, supervisor)
+    await box.sandbox.start()
+    try:
+        yield box
+    finally:
+        await box.sandbox.close()
+        await supervisor.close()
+    assert containers(name) == []
+    assert processes(settings) == []
+
+
+def permit_for(execution_id: str) -> Permit:
+    return Permit(
+        id="permit", capability=CAPABILITY, subject=execution_id, owner="owner", basis="grant", basis_id="grant",
+        approved_by="a person", expires_at=2e10, seal=b"",
+    )  # fmt: skip
+
+
+def allow(permit: Permit, capability: str, subject: str) -> None:
+    assert (permit.capability, permit.subject) == (capability, subject)
+
+
+def containers(daemon: str) -> list[dict[str, Any]]:
+    """The engine's entries of a daemon's containers, running or not."""
+    client = engines.connect(engines.find(None), 10)
+    try:
+        return client.containers(all=True, filters={"label": f"{LABEL_DAEMON}={daemon}"})
+    finally:
+        client.close()
+
+
+def processes(settings: SandboxSettings) -> list[int]:
+    """Processes of this machine that run under a job's id."""
+    found = []
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            owner = os.stat(f"/proc/{name}").st_uid
+        except FileNotFoundError:
+            continue
+        if settings.uid_first <= owner < settings.uid_first + 1_000:
+            found.append(int(name))
+    return found

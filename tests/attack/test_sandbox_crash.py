@@ -1,0 +1,70 @@
+"""Crashes: what a killed daemon leaves is removed by its next life, and only that (ABUSE "Engine and daemon", R2-17)."""
+
+import asyncio
+import os
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+
+from orchestrator.kernel.ids import new_id
+from orchestrator.sandbox.settings import SandboxSettings
+from tests.attack.rig import containers, opened, processes
+
+ROOT = Path(__file__).parents[2]
+NEIGHBOUR = SandboxSettings(armed=1, uid_first=330_000)
+VICTIM = SandboxSettings(armed=1, uid_first=340_000)
+
+PROGRAM = """
+import asyncio, sys
+from pathlib import Path
+from orchestrator.sandbox.settings import SandboxSettings
+from tests.attack.rig import opened
+
+async def main(state, daemon):
+    def told(status):
+        if status == 'running': print('running', flush=True)
+    async with opened(Path(state), SandboxSettings(armed=1, uid_first=340_000), daemon) as box:
+        await asyncio.gather(*(box.run('import os; os.fork()\\nwhile True: pass', on_status=told) for _ in range(2)))
+
+asyncio.run(main(*sys.argv[1:]))
+"""
+
+
+async def until(condition) -> None:
+    """Wait for what only the engine or the kernel knows of; neither has an event for us."""
+    async with asyncio.timeout(20):
+        while not condition():
+            await asyncio.sleep(0.05)
+
+
+def states(daemon: str) -> list[str]:
+    return [entry["State"] for entry in containers(daemon)]
+
+
+@pytest.mark.engine
+async def test_a_killed_daemon_is_swept_up_by_its_next_life_alone(state):
+    """R2-17: jobs die with the daemon; its next start reaps; a living daemon's containers are not touched."""
+    mine, other = new_id(), new_id()
+    async with opened(state, NEIGHBOUR, other) as neighbour:
+        await until(lambda: states(other) == ["running"])
+        victim = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", PROGRAM, str(state), mine, stdout=asyncio.subprocess.PIPE,
+            cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)},
+        )  # fmt: skip
+        assert victim.stdout is not None
+        running = 0
+        while running < 2:
+            running += await victim.stdout.readline() == b"running\n"
+        victim.send_signal(signal.SIGKILL)
+        await victim.wait()
+        await until(lambda: processes(VICTIM) == [])  # without its stream, each runner ends and takes its job along
+        left = len(containers(mine))
+        assert left >= 2
+        async with opened(state, VICTIM.model_copy(update={"armed": 0}), mine) as again:
+            assert containers(mine) == []
+            assert again.metrics.reaped._value.get() == left
+            assert (await again.run("print(1)")).stdout == "1\n"
+        assert states(other) == ["running"]
+        assert (await neighbour.run("print(1)")).sandbox.warm
