@@ -49,7 +49,9 @@ class TestPluginLoading:
         """R2-05."""
         for path in ("/", "/health", "/healthz", "/readyz", "/plugins", "/docs", "/openapi.json", "/metrics"):
             assert (await client.get(path)).status == 200, path
-        assert (await admin.get("/audit?limit=2")).json["items"][1] == (await admin.get("/v1/audit?limit=1000")).json["items"][1]
+        assert (await admin.get("/audit?limit=2")).json["items"][1] == (await admin.get("/v1/audit?limit=1000")).json[
+            "items"
+        ][1]
         assert (await client.get("/audit")).status == 401
 
     async def test_init_is_called_once_and_handle_sync_or_async(self, start_daemon: Any) -> None:
@@ -66,7 +68,9 @@ class TestPluginLoading:
 
     async def test_a_broken_plugin_shows_its_error_and_breaks_nothing(self, start_daemon: Any) -> None:
         """R2-11, R2-24: the traceback is for admins."""
-        running = await start_daemon({"good.py": "def handle(request):\n    return 1\n", "bad.py": "import no_such_module_here\n"})
+        running = await start_daemon(
+            {"good.py": "def handle(request):\n    return 1\n", "bad.py": "import no_such_module_here\n"}
+        )
         assert (await running.keyless.post("/query", json={"text": "x", "plugin": "good"})).status == 200
         shown = (await running.keyless.get("/plugins/bad")).json
         assert shown["state"] == "broken"
@@ -158,7 +162,9 @@ class TestSandboxRunner:
         assert "Retry-After" in answer.headers
         answer = await running.keyless.post("/query", json=REVERSE)
         assert (answer.status, answer.json["code"]) == (503, "sandbox_unavailable")
-        assert (await running.keyless.post("/query", json={"text": "what is the architecture of this system"})).status == 200
+        assert (
+            await running.keyless.post("/query", json={"text": "what is the architecture of this system"})
+        ).status == 200
 
     async def test_an_execution_is_its_owners_and_can_be_read_again(self, admin: Client) -> None:
         """CONTRACT 1, "Whose"."""
@@ -290,9 +296,13 @@ class TestPython:
         with pytest.raises(Forbidden, match="development mode"):
             brain.allow_network = True
 
-    async def test_a_second_brain_talks_to_the_daemon_that_holds_the_state(self, tmp_path: Path, start_daemon: Any) -> None:
+    async def test_a_second_brain_talks_to_the_daemon_that_holds_the_state(
+        self, tmp_path: Path, start_daemon: Any
+    ) -> None:
         """CONTRACT 8, R0-03."""
-        running = await start_daemon({"echo.py": "PLUGIN = {'keywords': ['echo']}\ndef handle(request):\n    return request.text\n"})
+        running = await start_daemon(
+            {"echo.py": "PLUGIN = {'keywords': ['echo']}\ndef handle(request):\n    return request.text\n"}
+        )
         running.daemon.places.address.write_text(json.dumps({"address": running.url}))
         async with Brain(state_dir=tmp_path / "state") as brain:
             assert (await brain.handle_query({"text": "echo"}))["response"] == "echo"

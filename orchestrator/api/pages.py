@@ -1,5 +1,6 @@
 """The pages that the daemon serves itself: how it is, and its interface. No script, nothing from outside."""
 
+import re
 from html import escape
 from typing import Any
 
@@ -55,7 +56,7 @@ def docs(openapi: dict[str, Any]) -> str:
             scope = escape(operation.get("x-scope", "–"))
             rows.append(
                 f'<tr><td class="method">{method.upper()}</td><td><code>{escape(path)}</code></td>'
-                f"<td>{escape(operation['summary'])}{_body(operation)}</td><td>{scope}</td></tr>"
+                f"<td>{_prose(operation['summary'])}{_body(operation)}</td><td>{scope}</td></tr>"
             )
     schemas = "".join(_schema(name, schema) for name, schema in sorted(openapi["components"]["schemas"].items()))
     return page(
@@ -82,11 +83,16 @@ def _schema(name: str, schema: dict[str, Any]) -> str:
     required = set(schema.get("required", ()))
     rows = "".join(
         f"<tr><td><code>{escape(field)}</code>{'' if field in required else ' <span class=quiet>optional</span>'}</td>"
-        f"<td>{escape(_kind(s))}</td><td>{escape(s.get('description', ''))}</td></tr>"
+        f"<td>{escape(_kind(s))}</td><td>{_prose(s.get('description', ''))}</td></tr>"
         for field, s in schema.get("properties", {}).items()
     )
-    told = escape(schema.get("description", ""))
+    told = _prose(schema.get("description", ""))
     return f'<h3 id="{escape(name)}">{escape(name)}</h3><p>{told}</p><table>{rows}</table>'
+
+
+def _prose(text: str) -> str:
+    """Text with `code` in it."""
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text))
 
 
 def _kind(schema: dict[str, Any]) -> str:

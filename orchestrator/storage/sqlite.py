@@ -158,7 +158,7 @@ class SqliteStore:
         if len(batch) == 1:
             log.error("store.commit_failed", error=str(fault))
             self.fault = f"cannot be written: {type(fault).__name__}"
-            batch[0].fault = Unavailable(f"the store cannot be written: {type(fault).__name__}", code="store_unavailable")
+            batch[0].fault = Unavailable(f"the store {self.fault}", code="store_unavailable")
             return
         for job in batch:
             job.value = job.fault = None

@@ -37,7 +37,8 @@ async def measure(seconds: float = 4.0, connections: int = 16) -> AsyncIterator[
                 message = load.request("/query", body)
                 found[name].append(await load.run(port, message, connections=connections, seconds=seconds))
         base = statistics.median(f.per_second for f in found["FastAPI, nothing"])
-        yield f"{'HTTP, ' + str(connections) + ' connections':34} {'req/s':>8} {'p50 ms':>8} {'p99 ms':>8} {'x FastAPI':>10} failed"
+        title = f"HTTP, {connections} connections"
+        yield f"{title:34} {'req/s':>8} {'p50 ms':>8} {'p99 ms':>8} {'x FastAPI':>10} failed"
         for name, figures in found.items():
             rate = statistics.median(f.per_second for f in figures)
             p50, p99 = (statistics.median(getattr(f, n) for f in figures) for n in ("p50_ms", "p99_ms"))

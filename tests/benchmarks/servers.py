@@ -18,7 +18,9 @@ def free_port() -> int:
 
 
 @contextlib.asynccontextmanager
-async def server(*command: str, port: int, environ: dict[str, str] | None = None) -> AsyncIterator[asyncio.subprocess.Process]:
+async def server(
+    *command: str, port: int, environ: dict[str, str] | None = None
+) -> AsyncIterator[asyncio.subprocess.Process]:
     """A server that accepts connections on `port`."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, *command, env={**os.environ, **(environ or {})}, stdout=asyncio.subprocess.DEVNULL

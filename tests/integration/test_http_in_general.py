@@ -25,7 +25,12 @@ async def test_refusals_come_in_the_fixed_order(start_daemon: Start) -> None:
     """Host, origin, size, media type, key, scope, body: each is looked at only when those before it are fine."""
     running = await start_daemon({"echo.py": ECHO}, api__max_body_bytes=2048)
     bad: dict[str, Any] = {
-        "headers": {"Host": "evil.example", "Origin": "http://evil.example", "Content-Type": "text/plain", "X-API-Key": "wrong"},
+        "headers": {
+            "Host": "evil.example",
+            "Origin": "http://evil.example",
+            "Content-Type": "text/plain",
+            "X-API-Key": "wrong",
+        },
         "data": b"x" * 3000,
     }
     execution = "/v1/sandbox/executions"
@@ -101,7 +106,9 @@ async def test_very_many_faults_are_told_in_a_few(start_daemon: Start, body: dic
 async def test_a_number_too_large_for_anything_is_refused(start_daemon: Start) -> None:
     running = await start_daemon({"echo.py": ECHO})
     body = b'{"text": "echo", "params": {"x": 1e999}}'
-    problem(await running.keyless.post("/query", data=body, headers={"Content-Type": "application/json"}), 422, "invalid")
+    problem(
+        await running.keyless.post("/query", data=body, headers={"Content-Type": "application/json"}), 422, "invalid"
+    )
 
 
 @pytest.mark.parametrize(
@@ -141,7 +148,9 @@ async def test_both_headers_carry_a_key_but_not_two_different_ones(start_daemon:
     running = await start_daemon()
     key = running.admin.key
     assert (await running.keyless.get("/v1/me", headers={"Authorization": f"Bearer {key}"})).status == 200
-    assert (await running.keyless.get("/v1/me", headers={"X-API-Key": key, "Authorization": f"Bearer {key}"})).status == 200
+    assert (
+        await running.keyless.get("/v1/me", headers={"X-API-Key": key, "Authorization": f"Bearer {key}"})
+    ).status == 200
     both = {"X-API-Key": key, "Authorization": "Bearer other"}
     problem(await running.keyless.get("/v1/me", headers=both), 401, "key_invalid")
     problem(await running.keyless.get("/v1/me", headers={"Authorization": "Basic eDp5"}), 401, "key_invalid")
@@ -188,7 +197,9 @@ async def test_keys_are_shown_once_work_at_once_and_end_at_once(start_daemon: St
 
 async def test_an_expired_key_is_a_wrong_one(start_daemon: Start) -> None:
     running = await start_daemon()
-    made = await running.admin.post("/v1/keys", json={"name": "old", "scopes": ["query"], "expires_at": "2020-01-01T00:00:00Z"})
+    made = await running.admin.post(
+        "/v1/keys", json={"name": "old", "scopes": ["query"], "expires_at": "2020-01-01T00:00:00Z"}
+    )
     problem(await running.keyless.with_key(made.json["key"]).get("/v1/me"), 401, "key_invalid")
 
 
@@ -205,7 +216,9 @@ async def test_a_bad_key_request_is_422(start_daemon: Start, body: dict[str, Any
 
 async def test_no_key_is_kept_in_clear(start_daemon: Start, tmp_path: Any) -> None:
     running = await start_daemon()
-    made = (await running.admin.post("/v1/keys", json={"name": "ci", "scopes": ["query"]}, headers={"Idempotency-Key": "a"})).json
+    made = (
+        await running.admin.post("/v1/keys", json={"name": "ci", "scopes": ["query"]}, headers={"Idempotency-Key": "a"})
+    ).json
     for file in (tmp_path / "state").iterdir():
         if file.name != "admin.key" and file.is_file():
             assert made["key"].encode() not in file.read_bytes(), file.name
@@ -240,7 +253,9 @@ class TestIdempotency:
         async with asyncio.TaskGroup() as group:
             first = group.create_task(running.keyless.post("/query", json={"text": "slow"}, headers=headers))
             while (await running.admin.get("/plugins/slow")).json["calls"] == 0:
-                if (answer := await running.keyless.post("/query", json={"text": "slow"}, headers=headers)).status == 409:
+                if (
+                    answer := await running.keyless.post("/query", json={"text": "slow"}, headers=headers)
+                ).status == 409:
                     break
             problem(answer, 409, "idempotency_in_flight")
             await running.keyless.post("/query", json={"text": "go"})
@@ -254,7 +269,9 @@ class TestIdempotency:
         problem(again, 422, "no_route")
         assert first.json["id"] != again.json["id"]
 
-    async def test_keys_have_spaces_of_their_own_and_a_replayed_key_is_without_its_secret(self, start_daemon: Start) -> None:
+    async def test_keys_have_spaces_of_their_own_and_a_replayed_key_is_without_its_secret(
+        self, start_daemon: Start
+    ) -> None:
         running = await start_daemon()
         headers = {"Idempotency-Key": "one"}
         body = {"name": "x", "scopes": ["admin"]}
@@ -295,7 +312,16 @@ async def test_openapi_lists_every_endpoint_and_validates(start_daemon: Start) -
     running = await start_daemon()
     document = (await running.keyless.get("/openapi.json")).json
     assert document["openapi"] == "3.1.0"
-    assert {"/query", "/query/{id}", "/plugins", "/v1/audit", "/audit", "/healthz", "/health", "/v1/sandbox/executions"} <= set(document["paths"])
+    assert {
+        "/query",
+        "/query/{id}",
+        "/plugins",
+        "/v1/audit",
+        "/audit",
+        "/healthz",
+        "/health",
+        "/v1/sandbox/executions",
+    } <= set(document["paths"])
     refs = {part.split('"')[0] for part in json.dumps(document).split("#/components/schemas/")[1:]}
     assert refs <= set(document["components"]["schemas"])
     for path in ("/", "/docs", "/style.css"):

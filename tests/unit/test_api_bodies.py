@@ -56,7 +56,13 @@ def test_any_bytes_are_a_request_or_a_named_fault(raw: bytes) -> None:
         assert fault.code in ("malformed", "invalid")
 
 
-@given(st.recursive(st.none() | st.booleans() | st.floats() | st.text(), lambda c: st.lists(c) | st.dictionaries(st.text(), c), max_leaves=20))
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.floats() | st.text(),
+        lambda c: st.lists(c) | st.dictionaries(st.text(), c),
+        max_leaves=20,
+    )
+)
 def test_any_json_is_a_request_or_a_named_fault(value: object) -> None:
     try:
         raw = json.dumps({"text": "x", "params": value}).encode()
@@ -66,9 +72,16 @@ def test_any_json_is_a_request_or_a_named_fault(value: object) -> None:
 
 
 def test_a_problem_document_keeps_its_members_against_those_added() -> None:
-    fault = OrchestratorError("why", code="c", extra={"status": 1, "nearest": ["x"]}, errors=[{"loc": ["a"], "msg": "m"}])
+    fault = OrchestratorError(
+        "why", code="c", extra={"status": 1, "nearest": ["x"]}, errors=[{"loc": ["a"], "msg": "m"}]
+    )
     found = problems.document(fault, "r")
-    assert (found["status"], found["code"], found["nearest"], found["errors"]) == (500, "c", ["x"], [{"loc": ["a"], "msg": "m"}])
+    assert (found["status"], found["code"], found["nearest"], found["errors"]) == (
+        500,
+        "c",
+        ["x"],
+        [{"loc": ["a"], "msg": "m"}],
+    )
     assert list(found)[:6] == ["type", "title", "status", "detail", "code", "request_id"]
 
 

@@ -72,7 +72,13 @@ def test_a_host_header_must_name_this_daemon(host: str, allowed: bool) -> None:
 
 @pytest.mark.parametrize(
     ("origin", "allowed"),
-    [("http://127.0.0.1:8000", True), ("https://ops.example", True), ("null", False), ("http://evil.example", False), ("", False)],
+    [
+        ("http://127.0.0.1:8000", True),
+        ("https://ops.example", True),
+        ("null", False),
+        ("http://evil.example", False),
+        ("", False),
+    ],
 )
 def test_an_origin_is_ours_or_named(origin: str, allowed: bool) -> None:
     assert peers.origin_allowed(origin, "127.0.0.1:8000", ["https://ops.example"]) is allowed

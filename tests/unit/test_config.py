@@ -87,7 +87,9 @@ def test_development_mode_is_for_loopback(tmp_path: Path) -> None:
         ("ORCHESTRATOR_API__ALLOWED_HOSTS", '["a", "b"]', ["a", "b"]),
     ],
 )  # fmt: skip
-def test_environment_values_take_the_type_of_their_setting(tmp_path: Path, name: str, value: str, wanted: object) -> None:
+def test_environment_values_take_the_type_of_their_setting(
+    tmp_path: Path, name: str, value: str, wanted: object
+) -> None:
     where = tuple(name.removeprefix("ORCHESTRATOR_").lower().split("__"))
     found: object = load(tmp_path, environ={name: value}).settings
     for part in where:

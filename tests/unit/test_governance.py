@@ -96,7 +96,12 @@ async def test_a_key_names_its_holder_until_it_expires_or_is_revoked(world: Worl
     )
     caller = world.keys.caller(secret)
     assert caller is not None
-    assert (caller.owner, caller.key_id, caller.may(Scope.EXECUTE), caller.may(Scope.QUERY)) == (world.operator.id, key.id, True, False)
+    assert (caller.owner, caller.key_id, caller.may(Scope.EXECUTE), caller.may(Scope.QUERY)) == (
+        world.operator.id,
+        key.id,
+        True,
+        False,
+    )
     assert world.keys.caller(secret + "x") is None
     assert world.keys.caller("\ud800") is None
     world.clock.advance(3600)

@@ -42,7 +42,9 @@ def test_it_is_good_for_nothing_else(office: PermitOffice) -> None:
         office.check(permit, "plugin:x@1", "job-1")
 
 
-@pytest.mark.parametrize("change", [{"subject": "job-2"}, {"approved_by": "me"}, {"expires_at": 1e12}, {"seal": b"x" * 32}, {"owner": "o"}])
+@pytest.mark.parametrize(
+    "change", [{"subject": "job-2"}, {"approved_by": "me"}, {"expires_at": 1e12}, {"seal": b"x" * 32}, {"owner": "o"}]
+)
 def test_a_changed_one_is_not_genuine(office: PermitOffice, change: dict[str, object]) -> None:
     forged = replace(issued(office), **change)
     with pytest.raises(Forbidden, match="did not issue"):

@@ -57,7 +57,9 @@ async def test_what_write_answered_is_there_for_another_process(store: SqliteSto
 async def test_it_is_durable_by_its_settings(store: SqliteStore) -> None:
     """DESIGN 3: WAL and FULL."""
     pragmas = await store.read(
-        lambda tx: [tx.exec_driver_sql(f"PRAGMA {name}").scalar() for name in ("journal_mode", "synchronous", "foreign_keys")]
+        lambda tx: [
+            tx.exec_driver_sql(f"PRAGMA {name}").scalar() for name in ("journal_mode", "synchronous", "foreign_keys")
+        ]
     )
     assert pragmas == ["wal", 2, 1]
 
@@ -65,7 +67,8 @@ async def test_it_is_durable_by_its_settings(store: SqliteStore) -> None:
 async def test_in_one_commit_a_failing_transaction_takes_no_other_with_it(store: SqliteStore) -> None:
     await store.write(lambda tx: add(tx, "taken"))
     outcomes = await asyncio.gather(
-        *(store.write(lambda tx, n=n: add(tx, "taken" if n % 3 == 0 else f"n{n}")) for n in range(30)), return_exceptions=True
+        *(store.write(lambda tx, n=n: add(tx, "taken" if n % 3 == 0 else f"n{n}")) for n in range(30)),
+        return_exceptions=True,
     )
     assert sum(isinstance(o, IntegrityError) for o in outcomes) == 10
     assert len(await names(store)) == 21
@@ -225,9 +228,13 @@ async def test_the_bus_hears_only_what_was_committed(journal: Journal, store: Sq
     assert [(e.seq, e.topic) for e in heard] == [(1, "first"), (2, "last")]
 
 
-async def test_events_are_for_their_owner_and_the_daemons_own_for_key_holders(journal: Journal, store: SqliteStore) -> None:
+async def test_events_are_for_their_owner_and_the_daemons_own_for_key_holders(
+    journal: Journal, store: SqliteStore
+) -> None:
     """CONTRACT 1, "Whose"."""
-    await journal.record(entry(owner="alice"), entry(owner="bob"), entry("plugin.loaded", None), entry(), entry("sandbox.started"))
+    await journal.record(
+        entry(owner="alice"), entry(owner="bob"), entry("plugin.loaded", None), entry(), entry("sandbox.started")
+    )
     reader = AuditReader(store)
 
     async def seen(owner: str, kind: str, *scopes: Scope) -> list[int]:

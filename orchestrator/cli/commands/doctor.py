@@ -85,4 +85,5 @@ def _readiness(answer: Any) -> tuple[bool, str]:
 
 
 def _chain(answer: Any) -> tuple[bool, str]:
-    return answer["ok"], f"{answer['entries']} rows, " + ("the chain holds" if answer["ok"] else f"broken at {answer['first_bad']}")
+    holds = "the chain holds" if answer["ok"] else f"the chain breaks at row {answer['first_bad']}"
+    return answer["ok"], f"{answer['entries']} rows, {holds}"

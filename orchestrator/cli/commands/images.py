@@ -71,9 +71,13 @@ def prune(config: ConfigFile = None, as_json: AsJson = False) -> None:
 
 def _row(image: Image) -> dict[str, str | int]:
     return {
-        "profile": image.profile, "name": image.name, "id": image.id, "size_bytes": image.size_bytes, "digest": image.digest,
+        "profile": image.profile,
+        "name": image.name,
+        "id": image.id,
+        "size_bytes": image.size_bytes,
+        "digest": image.digest,
         "packages": image.packages,
-    }  # fmt: skip
+    }
 
 
 def _say(line: str) -> None:
