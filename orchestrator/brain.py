@@ -115,7 +115,7 @@ class Brain:
             await self._daemon.rooms.keys.create("python", frozenset({Scope.ADMIN}), operator, operator, secret=secret)
         caller = Caller(self._daemon.operator.id, "person", frozenset({Scope.ADMIN}), source="python")
         answer = await self._daemon.rooms.desk.answer(request, caller)
-        found: dict[str, Any] = json.loads(answer.encoded)
+        found: dict[str, Any] = json.loads(answer)
         return found
 
     async def close(self) -> None:

@@ -80,7 +80,7 @@ class Gate:
             response.headers.update({n: v for n, v in _SECURITY.items() if n not in response.headers})
         resource = request.match_info.route.resource
         route = resource.canonical if resource is not None else "none"
-        self._rooms.metrics.requests.labels(request.method, route, str(response.status)).inc()
+        self._rooms.metrics.request_done(request.method, route, response.status)
         return response
 
     async def serve(self, request: web.Request, endpoint: Endpoint) -> web.StreamResponse:
@@ -181,6 +181,8 @@ class Gate:
         if not request.body_exists:
             return b""
         try:
+            if request.content.is_eof():
+                return await request.read()  # all of it has arrived: nothing to wait for
             async with asyncio.timeout(self._settings.body_timeout_ms / 1000):
                 return await request.read()
         except web.HTTPRequestEntityTooLarge:

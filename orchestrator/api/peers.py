@@ -2,12 +2,14 @@
 
 import ipaddress
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 
 _FORWARDING = ("Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-IP", "Via")
 _ANY_ADDRESS = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared with, not bound to
 _LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
+@lru_cache(maxsize=1024)
 def is_loopback_address(address: str) -> bool:
     """Whether an address is the machine's own."""
     try:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import structlog
-from sqlalchemy import func, insert, select
+from sqlalchemy import func, select
 
 from orchestrator.audit import chain
 from orchestrator.audit.entries import Entry
@@ -18,13 +18,12 @@ from orchestrator.bus.port import Bus
 from orchestrator.contracts.events import Event
 from orchestrator.kernel.clock import Clock, rfc3339
 from orchestrator.kernel.ids import new_id
+from orchestrator.storage.bulk import insert_rows
 from orchestrator.storage.port import Part, Store, Tx
 from orchestrator.storage.schema import audit, events
 
 T = TypeVar("T")
 log = structlog.get_logger("journal")
-_INSERT_EVENT = insert(events)
-_INSERT_AUDIT = insert(audit)
 _LAST_EVENT = select(func.max(events.c.seq))
 _HEAD = select(audit.c.seq, audit.c.hash).order_by(audit.c.seq.desc()).limit(1)
 
@@ -93,10 +92,8 @@ class Journal:
                     audit_row = _audit_row(entry, audit_seq, now, prev_hash)
                     prev_hash = audit_row["hash"]
                     audit_rows.append(audit_row)
-        if event_rows:
-            tx.execute(_INSERT_EVENT, event_rows)
-        if audit_rows:
-            tx.execute(_INSERT_AUDIT, audit_rows)
+        insert_rows(tx, events, event_rows)
+        insert_rows(tx, audit, audit_rows)
 
     def _publish(self, draft: "_Draft") -> None:
         for event in draft.events:

@@ -1,6 +1,7 @@
 """The daemon as plugins reach it: each call acts as the caller of the query being answered."""
 
 import dataclasses
+import json
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
@@ -46,7 +47,8 @@ class PluginServices:
         request = _validated(QueryRequest, {**fields, "text": text})
         caller = dataclasses.replace(call.caller, source="plugin")
         answer = await self.desk.answer(request, caller, parent=call.query_id, deadline=call.deadline)
-        return answer.view.model_dump(mode="json")
+        found: dict[str, Any] = json.loads(answer)
+        return found
 
     async def publish(self, plugin: str, topic: str, data: Mapping[str, Any], call: Call | None) -> None:
         if not is_topic(topic):

@@ -63,6 +63,24 @@ class Metrics:
         )
         self.refused = Counter("orchestrator_refused", "Requests refused, by code.", ["code"], registry=self.registry)
 
+        self._children: dict[tuple[str, ...], tuple[Counter, Histogram | None]] = {}
+
+    def request_done(self, method: str, route: str, status: int) -> None:
+        """Count one HTTP answer."""
+        key = ("request", method, route, str(status))
+        if (child := self._children.get(key)) is None:
+            child = self._children[key] = (self.requests.labels(*key[1:]), None)
+        child[0].inc()
+
+    def query_done(self, plugin: str, status: str, seconds: float) -> None:
+        """Count one query and its time."""
+        key = ("query", plugin, status)
+        if (child := self._children.get(key)) is None:
+            child = self._children[key] = (self.queries.labels(plugin, status), self.query_seconds.labels(plugin))
+        child[0].inc()
+        if child[1] is not None:
+            child[1].observe(seconds)
+
     def render(self) -> bytes:
         """The Prometheus text form, UTF-8."""
         return generate_latest(self.registry)

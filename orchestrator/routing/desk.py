@@ -8,15 +8,16 @@ from math import inf
 from typing import Any
 
 import pydantic_core
-from sqlalchemy import insert, select
+from sqlalchemy import select
 
 from orchestrator.audit.entries import Entry
 from orchestrator.audit.journal import Journal
 from orchestrator.bus.port import Bus
 from orchestrator.contracts.callers import Caller
 from orchestrator.contracts.errors import Forbidden, Invalid, NotFound, OrchestratorError, Unauthenticated
+from orchestrator.contracts.model import JsonObject
 from orchestrator.contracts.permits import Permit
-from orchestrator.contracts.queries import QueryAnswer, QueryRequest, Route
+from orchestrator.contracts.queries import QueryRequest, Route
 from orchestrator.governance.grants import Grants
 from orchestrator.governance.settings import GovernanceSettings
 from orchestrator.host.calls import Call, HandleMessage, Reply
@@ -28,20 +29,12 @@ from orchestrator.kernel.metrics import Metrics
 from orchestrator.routing.router import Router
 from orchestrator.routing.settings import RoutingSettings
 from orchestrator.storage.blobs import Blobs
+from orchestrator.storage.bulk import insert_rows
 from orchestrator.storage.port import Store, Tx
 from orchestrator.storage.schema import queries
 
 HANDLE = "plugin.handle"
 _MOST_NESTED = 8
-_INSERT = insert(queries)
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """A query's answer; `encoded` is the JSON document, with the plugin's response in it byte for byte."""
-
-    view: QueryAnswer
-    encoded: bytes
 
 
 @dataclass(slots=True)
@@ -97,8 +90,11 @@ class Desk:
 
     async def answer(
         self, request: QueryRequest, caller: Caller, *, parent: str | None = None, deadline: float = inf
-    ) -> Answer:
-        """Answer a query, or raise; either way it is written down before the caller hears of it."""
+    ) -> bytes:
+        """Answer a query with its JSON document (`QueryAnswer`), the plugin's response in it byte for byte, or raise.
+
+        Either way it is written down before the caller hears of it.
+        """
         depth = self._under_way[parent].depth + 1 if parent in self._under_way else 0
         now = self._clock.now()
         trip = _Trip(new_id(), request, caller, rfc3339(now), self._clock.monotonic(), parent, depth, deadline)
@@ -117,7 +113,7 @@ class Desk:
         """A query's answer as it was given, or where it is now. Raises `NotFound`."""
         trip = self._under_way.get(query_id)
         if trip is not None and caller.sees(trip.caller.owner):
-            return self._view(trip, "running").model_dump_json().encode()
+            return pydantic_core.to_json(self._view(trip, "running"))
         row = await self._store.read(
             lambda tx: tx.execute(select(queries).where(queries.c.id == query_id)).mappings().first()
         )
@@ -125,7 +121,7 @@ class Desk:
             raise NotFound("no such query")
         return await self._blobs.get(row["answer_ref"])
 
-    async def _travel(self, trip: _Trip) -> Answer:
+    async def _travel(self, trip: _Trip) -> bytes:
         request, caller = trip.request, trip.caller
         if trip.depth > _MOST_NESTED:
             raise Invalid(f"a query of a plugin of a query … {_MOST_NESTED} deep", code="too_deep")
@@ -177,39 +173,37 @@ class Desk:
             "source": trip.caller.source,
         }
 
-    def _view(self, trip: _Trip, status: Any) -> QueryAnswer:
-        return QueryAnswer(
-            id=trip.id,
-            status=status,
-            intent=trip.request.intent,
-            plugin=trip.plugin,
-            duration_ms=round((self._clock.monotonic() - trip.started) * 1000, 3),
-            route=trip.route,
-        )
+    def _view(self, trip: _Trip, status: str) -> JsonObject:
+        """What is known of a query, as `QueryAnswer` has it."""
+        return {
+            "id": trip.id,
+            "status": status,
+            "intent": trip.request.intent,
+            "plugin": trip.plugin,
+            "duration_ms": round((self._clock.monotonic() - trip.started) * 1000, 3),
+            "route": trip.route,
+        }
 
-    async def _routed_only(self, trip: _Trip) -> Answer:
-        view = self._view(trip, "routed")
-        encoded = view.model_dump_json(exclude={"response"}).encode()
-        await self._write(trip, view.status, encoded, _entry(trip, "query.completed", "routed"), _departure(trip))
-        return Answer(view, encoded)
+    async def _routed_only(self, trip: _Trip) -> bytes:
+        encoded = pydantic_core.to_json(self._view(trip, "routed"))
+        await self._write(trip, "routed", encoded, _entry(trip, "query.completed", "routed"), _departure(trip))
+        return encoded
 
-    async def _arrived(self, trip: _Trip, reply: Reply) -> Answer:
-        view = self._view(trip, "ok")
-        frame = view.model_dump_json(exclude={"response"}).encode()
+    async def _arrived(self, trip: _Trip, reply: Reply) -> bytes:
+        frame = pydantic_core.to_json(self._view(trip, "ok"))
         encoded = frame[:-1] + b',"response":' + reply.encoded + b"}"
-        await self._write(trip, view.status, encoded, _entry(trip, "query.completed", "ok"))
-        self._count(trip, "ok", view.duration_ms)
-        return Answer(view.model_copy(update={"response": reply.value}), encoded)
+        await self._write(trip, "ok", encoded, _entry(trip, "query.completed", "ok"))
+        self._count(trip, "ok")
+        return encoded
 
     async def _failed(self, trip: _Trip, fault: OrchestratorError) -> None:
-        view = self._view(trip, "failed")
         problem = {"code": fault.code, "status": fault.status, "detail": fault.detail}
-        encoded = pydantic_core.to_json({**view.model_dump(), "error": problem})
+        encoded = pydantic_core.to_json({**self._view(trip, "failed"), "error": problem})
         before = _departure(trip) if trip.permit is None else ()
         await self._write(
             trip, "failed", encoded, _entry(trip, "query.failed", fault.code, detail=fault.detail[:500]), before
         )
-        self._count(trip, fault.code, view.duration_ms)
+        self._count(trip, fault.code)
 
     async def _write(self, trip: _Trip, status: str, encoded: bytes, entry: Entry, before: Any = ()) -> None:
         """Keep question and answer, and write the query's row and audit entry, all durable on return."""
@@ -232,14 +226,12 @@ class Desk:
         await self._blobs.put_all(*contents)
         await written
 
-    def _count(self, trip: _Trip, status: str, duration_ms: float) -> None:
-        plugin = trip.plugin or "none"
-        self._metrics.queries.labels(plugin, status).inc()
-        self._metrics.query_seconds.labels(plugin).observe(duration_ms / 1000)
+    def _count(self, trip: _Trip, status: str) -> None:
+        self._metrics.query_done(trip.plugin or "none", status, self._clock.monotonic() - trip.started)
 
 
 def _insert_queries(tx: Tx, rows: list[dict[str, Any]]) -> None:
-    tx.execute(_INSERT, rows)
+    insert_rows(tx, queries, rows)
 
 
 def _departure(trip: _Trip) -> list[Entry]:

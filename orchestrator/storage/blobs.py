@@ -4,17 +4,16 @@ from collections import OrderedDict
 from typing import Any
 
 from sqlalchemy import select
-from sqlalchemy.dialects.sqlite import insert
 
 from orchestrator.contracts.errors import Invalid, NotFound
 from orchestrator.kernel.canonical import sha256_hex
 from orchestrator.kernel.clock import Clock, rfc3339
+from orchestrator.storage.bulk import insert_rows
 from orchestrator.storage.port import Store, Tx
 from orchestrator.storage.schema import blobs
 from orchestrator.storage.settings import StorageSettings
 
 _REMEMBERED = 4096
-_KEEP = insert(blobs).on_conflict_do_nothing()
 
 
 class Blobs:
@@ -66,4 +65,4 @@ class Blobs:
 
 
 def _keep(tx: Tx, items: list[list[dict[str, Any]]]) -> None:
-    tx.execute(_KEEP, [row for rows in items for row in rows])
+    insert_rows(tx, blobs, [row for rows in items for row in rows], ignore_known=True)

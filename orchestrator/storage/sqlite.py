@@ -75,7 +75,8 @@ class SqliteStore:
         self._engine = open_engine(path, settings)
         migrate(self._engine)
         path.chmod(0o600)
-        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._waiting: list[_Job] = []
+        self._jobs: queue.SimpleQueue[list[_Job] | None] = queue.SimpleQueue()
         self._readers = ThreadPoolExecutor(settings.readers, thread_name_prefix=f"read-{path.stem}")
         self._closed = False
         self.fault: str | None = None
@@ -90,8 +91,16 @@ class SqliteStore:
             raise Unavailable("the store is closed", code="store_unavailable")
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
-        self._jobs.put(_Job(work, parts, after, loop, future))
+        if not self._waiting:
+            loop.call_soon(self._hand_over)
+        self._waiting.append(_Job(work, parts, after, loop, future))
         return future
+
+    def _hand_over(self) -> None:
+        """Wake the writer once for all transactions of one turn of the loop."""
+        jobs, self._waiting = self._waiting, []
+        if jobs:
+            self._jobs.put(jobs)
 
     async def write(self, work: Callable[[Tx], T]) -> T:
         return await self.submit(work)
@@ -105,6 +114,7 @@ class SqliteStore:
         if self._closed:
             return
         self._closed = True
+        self._hand_over()
         self._jobs.put(None)
         await asyncio.to_thread(self._writer.join)
         self._readers.shutdown(wait=True)
@@ -126,16 +136,16 @@ class SqliteStore:
                 if last:
                     return
 
-    def _gather(self, first: _Job) -> tuple[list[_Job], bool]:
-        batch = [first]
+    def _gather(self, first: list[_Job]) -> tuple[list[_Job], bool]:
+        batch = first
         while len(batch) < self._settings.batch_size:
             try:
-                job = self._jobs.get_nowait()
+                jobs = self._jobs.get_nowait()
             except queue.Empty:
                 break
-            if job is None:
+            if jobs is None:
                 return batch, True
-            batch.append(job)
+            batch = batch + jobs
         return batch, False
 
     def _commit(self, connection: Connection, batch: list[_Job]) -> None:

@@ -25,8 +25,7 @@ from orchestrator.contracts.queries import QueryAnswer, QueryRequest
 async def ask(call: Call) -> web.Response:
     """Send a query to the plugin that fits."""
     call.audited = True
-    answer = await call.rooms.desk.answer(call.body, call.caller)
-    return json_answer(answer.encoded)
+    return json_answer(await call.rooms.desk.answer(call.body, call.caller))
 
 
 @endpoint("GET", "/query/{id}", scope=Scope.QUERY, answer=QueryAnswer)
