@@ -3,12 +3,19 @@
 import asyncio
 import sys
 
-from tests.benchmarks import queries
+from orchestrator.kernel import logs
+from tests.benchmarks import bus, executions, queries, reloads
 
-BENCHMARKS = {"queries": queries.measure}
+BENCHMARKS = {
+    "queries": queries.measure,
+    "executions": executions.measure,
+    "reloads": reloads.measure,
+    "bus": bus.measure,
+}
 
 
 async def main(names: list[str]) -> None:
+    logs.configure("error")
     for name in names or BENCHMARKS:
         async for line in BENCHMARKS[name]():
             print(line, flush=True)
