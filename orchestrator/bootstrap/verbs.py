@@ -1,0 +1,134 @@
+"""What `make` can be asked for: one function a target, listed in `TARGETS`, each answering an exit code.
+
+A target that ends in another program becomes it (exec), so that signals from `make` reach that program and nobody else.
+"""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from orchestrator.bootstrap import bare, commands, prepare, uninstalling, units
+from orchestrator.bootstrap.console import Console, Problem
+from orchestrator.bootstrap.dockerd import OwnEngine
+from orchestrator.bootstrap.machine import Machine
+from orchestrator.bootstrap.settings import Settings, clean_environment
+
+
+@dataclass(frozen=True)
+class Job:
+    """All that a target gets."""
+
+    settings: Settings
+    machine: Machine
+    console: Console
+
+    def become(self, argv: list[str], env: dict[str, str]) -> int:
+        """Turn this process into another program, started in the checkout."""
+        os.chdir(self.settings.root)
+        os.execve(argv[0], argv, env)  # noqa: S606 - no shell is wanted in between
+
+    def python(self, *words: str) -> list[str]:
+        """A command line for the virtual environment's Python."""
+        return [str(self.settings.venv / "bin" / "python"), *words]
+
+
+def run(job: Job) -> int:
+    """set everything up, then the daemon in the foreground"""
+    env = prepare.everything(job.settings, job.machine, job.console)
+    return job.become(job.settings.serve_command(), env)
+
+
+def test(job: Job) -> int:
+    """set everything up, then lint, the unit tests' coverage, and the whole suite"""
+    checked = {} if job.machine.which("systemd-analyze") else {"systemd": "checks the unit file"}
+    env = prepare.everything(job.settings, job.machine, job.console, also=checked)
+    failed = [name for name, passes in (("lint", _lint), ("coverage", _coverage)) if not passes(job, env)]
+    suite = job.python("-m", "pytest")
+    job.console.step("suite", f"failed so far: {', '.join(failed)}; the tests run anyway" if failed else "all tests")
+    if not failed:
+        return job.become(suite, env)
+    return max(1, commands.foreground(suite, env=env, cwd=job.settings.root))
+
+
+def lint(job: Job) -> int:
+    """ruff and mypy"""
+    env = prepare.environment_alone(job.settings, job.machine, job.console)
+    return 0 if _lint(job, env) else 1
+
+
+def demo(job: Job) -> int:
+    """the quickstart end to end, then a hostile program and its verdict"""
+    env = prepare.everything(job.settings, job.machine, job.console)
+    return job.become(job.python("-m", "orchestrator.testing.demo"), env)
+
+
+def bench(job: Job) -> int:
+    """the performance tables"""
+    env = prepare.everything(job.settings, job.machine, job.console)
+    return job.become(job.python("-m", "tests.benchmarks"), env)
+
+
+def attack(job: Job) -> int:
+    """the hostile programs, each with its expected verdict"""
+    env = prepare.everything(job.settings, job.machine, job.console)
+    return job.become(job.python("-m", "pytest", "tests/attack"), env)
+
+
+def test_bare(job: Job) -> int:
+    """the suite in a fresh root with an engine of its own; COMMAND= runs something else there"""
+    return bare.test(job.settings, job.machine, job.console)
+
+
+def engine_start(job: Job) -> int:
+    """start the installed dockerd where no service manager does (make run does this by itself)"""
+    program = job.machine.which("dockerd")
+    if program is None:
+        raise Problem("dockerd is not installed", mend="make run")
+    OwnEngine().start(program, job.console)
+    return 0
+
+
+def engine_stop(job: Job) -> int:
+    """end the engine that make started, and no other"""
+    if not job.machine.is_root and OwnEngine().running():
+        argv = ["make", "-C", str(job.settings.root), "engine-stop"]
+        argv = job.machine.as_root(argv, interactive=job.console.interactive)
+        return commands.foreground(argv, env=clean_environment(job.machine.environ), cwd=job.settings.root)
+    if not OwnEngine().stop(job.console):
+        job.console.step("engine", "none runs that make started")
+    return 0
+
+
+def install_unit(job: Job) -> int:
+    """install the systemd unit for this checkout"""
+    prepare.everything(job.settings, job.machine, job.console)
+    return units.install(job.settings, job.machine, job.console)
+
+
+def uninstall(job: Job) -> int:
+    """say and remove what was added to this machine"""
+    return uninstalling.everything(job.settings, job.machine, job.console)
+
+
+def _lint(job: Job, env: dict[str, str]) -> bool:
+    """Both linters run, whatever the first one finds."""
+    job.console.step("lint", "ruff, mypy --strict")
+    codes = [
+        commands.foreground(job.python("-m", *words), env=env, cwd=job.settings.root)
+        for words in (("ruff", "check", "."), ("mypy",))
+    ]
+    return not any(codes)
+
+
+def _coverage(job: Job, env: dict[str, str]) -> bool:
+    """How much of the deciding code the unit tests reach; pyproject.toml says what counts and how much is enough."""
+    job.console.step("coverage", "of the deciding code by the unit tests alone")
+    steps = (("run", "-m", "pytest", "-q", "tests/unit"), ("report", "--skip-covered"))
+    argvs = [job.python("-m", "coverage", *words) for words in steps]
+    return all(commands.foreground(argv, env=env, cwd=job.settings.root) == 0 for argv in argvs)
+
+
+TARGETS: dict[str, Callable[[Job], int]] = {
+    "run": run, "test": test, "demo": demo, "bench": bench, "lint": lint, "attack": attack, "test-bare": test_bare,
+    "engine-start": engine_start, "engine-stop": engine_stop, "install-unit": install_unit, "uninstall": uninstall,
+}  # fmt: skip
