@@ -18,7 +18,9 @@ class SandboxSettings(Model):
         None, description="The engine's address, such as unix:///run/docker.sock; else looked for as `docker` does."
     )
     max_running: Annotated[int, Field(ge=1, le=256)] = Field(4, description="Executions that run at the same time.")
-    max_starting: Annotated[int, Field(ge=1, le=64)] = Field(2, description="Containers that are being created and started at the same time.")
+    max_starting: Annotated[int, Field(ge=1, le=64)] = Field(
+        2, description="Containers that are being created and started at the same time."
+    )
     armed: Annotated[int, Field(ge=0, le=64)] = Field(
         2, description="Fresh containers kept ready for executions with the default memory, pids, disk and inodes."
     )

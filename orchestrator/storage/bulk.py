@@ -35,4 +35,4 @@ def _statement(table: str, names: tuple[str, ...], rows: int, ignore_known: bool
     """All names come from the schema, none from input."""
     verb = "INSERT OR IGNORE" if ignore_known else "INSERT"
     places = ", ".join(["(" + ", ".join("?" * len(names)) + ")"] * rows)
-    return f"{verb} INTO {table} ({', '.join(names)}) VALUES {places}"  # noqa: S608
+    return f"{verb} INTO {table} ({', '.join(names)}) VALUES {places}"

@@ -113,7 +113,7 @@ def test_a_digest_changes_with_the_manifest_and_with_the_runner(tmp_path):
 def test_a_wrong_manifest_is_named(tmp_path, text):
     (tmp_path / "bad").mkdir()
     (tmp_path / "bad" / "manifest.toml").write_text(text)
-    with pytest.raises(StartRefused, match="bad/manifest.toml"):
+    with pytest.raises(StartRefused, match=r"bad/manifest\.toml"):
         profiles.load(tmp_path)
 
 
