@@ -19,6 +19,9 @@ from orchestrator.testing.daemons import NO_ENGINE, Client
 
 pytestmark = pytest.mark.engine
 QUERIES = json.loads((Path(__file__).parent / "example_queries.json").read_text())
+LIST_NETWORKS = {
+    "text": "run this", "intent": "run_code", "params": {"code": "import os\nprint(sorted(os.listdir('/sys/class/net')))"},
+}  # fmt: skip
 REVERSE = {"text": "reverse a string", "intent": "generate_code"}
 
 
@@ -295,6 +298,20 @@ class TestPython:
         assert brain.allow_network is False
         with pytest.raises(Forbidden, match="development mode"):
             brain.allow_network = True
+
+    async def test_in_development_mode_a_network_is_had_and_every_result_says_so(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """R2-14."""
+        monkeypatch.setenv("ORCHESTRATOR_DEV", "true")
+        async with Brain(state_dir=tmp_path / "plain") as plain:
+            assert (await plain.handle_query(LIST_NETWORKS))["response"]["sandbox"]["network"] == "none"
+        brain = Brain(state_dir=tmp_path / "networked")
+        brain.allow_network = True
+        async with brain:
+            outcome = (await brain.handle_query(LIST_NETWORKS))["response"]
+        assert outcome["stdout"] == "['eth0', 'lo']\n"
+        assert (outcome["sandbox"]["network"], outcome["sandbox"]["dev"]) == ("allowed", True)
 
     async def test_a_second_brain_talks_to_the_daemon_that_holds_the_state(
         self, tmp_path: Path, start_daemon: Any

@@ -39,6 +39,8 @@ class Settings(Model):
         local = self.api.host in ("127.0.0.1", "::1", "localhost")
         if not local and not self.governance.require_key:
             found.append(("api.host", f"{self.api.host} is not loopback: set governance.require_key = true first"))
+        if self.sandbox.allow_network and not self.dev:
+            found.append(("sandbox.allow_network", "a network is for development mode only: set dev = true"))
         if not local and self.dev:
             found.append(("dev", "development mode listens on loopback only"))
         return found

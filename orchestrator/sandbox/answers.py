@@ -55,6 +55,7 @@ def where(facts: Facts, profile: str, *, warm: bool) -> SandboxFacts:
         engine=facts.engine,
         runtime=facts.runtime,
         image=facts.images[profile],
+        network=facts.network,
         warm=warm,
         limits_unenforced=list(facts.limits_unenforced),
         dev=True if facts.dev else None,

@@ -33,6 +33,12 @@ async def greet(reader: Source) -> Hello:
         raise BrokenStream("its first word makes no sense") from fault
 
 
+class _Refusal(BaseModel):
+    """A runner's word that it did not begin, and why."""
+
+    refused: str
+
+
 class Dialogue:
     """One job in one worker."""
 
@@ -77,11 +83,11 @@ class Dialogue:
         return False
 
     def _conclude(self, payload: bytes) -> None:
-        if not self.outcome.started:
-            self.outcome.loss, self.outcome.detail = "refused", payload.decode(errors="replace")[:200]
-            return
         try:
-            self.outcome.evidence = Evidence.model_validate_json(payload)
+            if self.outcome.started:
+                self.outcome.evidence = Evidence.model_validate_json(payload)
+            else:
+                self.outcome.loss, self.outcome.detail = "refused", _Refusal.model_validate_json(payload).refused
         except ValidationError as fault:
             raise BrokenStream("evidence that makes no sense") from fault
 

@@ -1,6 +1,7 @@
 """Which Docker engine, in the order in which its own client looks: setting, environment, context, rootless, system."""
 
 import os
+import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from docker.errors import DockerException
 from orchestrator.contracts.errors import Unavailable
 
 _ANY = "1.41"  # not sent when the engine is asked for its own version
+_KNOCK_S = 5.0
 _SYSTEM = ("/run/docker.sock", "/var/run/docker.sock")
 
 
@@ -54,6 +56,7 @@ def connect(address: Address, timeout_s: float) -> docker.APIClient:
     """A client of the engine, which has just answered. Raises `Unavailable`."""
     if urlsplit(address.url).scheme not in ("unix", "tcp", "http"):
         raise Unavailable(f"{address.source} names {address.url}; use a unix:// or tcp:// address")
+    knock(address)
     asking = _client(address, timeout_s, _ANY)
     try:
         spoken = asking.version(api_version=False)["ApiVersion"]
@@ -62,6 +65,20 @@ def connect(address: Address, timeout_s: float) -> docker.APIClient:
     finally:
         asking.close()
     return _client(address, timeout_s, spoken)
+
+
+def knock(address: Address) -> None:
+    """See that something listens there. Raises `Unavailable`; the client's own library would leave a socket open."""
+    parts = urlsplit(address.url)
+    try:
+        if parts.scheme == "unix":
+            with socket.socket(socket.AF_UNIX) as door:
+                door.settimeout(_KNOCK_S)
+                door.connect(parts.path)
+        else:
+            socket.create_connection((parts.hostname or "", parts.port or 2375), _KNOCK_S).close()
+    except OSError as fault:
+        raise Unavailable(f"the Docker engine at {address.url} ({address.source}) does not answer: {fault}") from fault
 
 
 def _client(address: Address, timeout_s: float, version: str) -> docker.APIClient:

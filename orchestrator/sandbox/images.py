@@ -1,6 +1,8 @@
 """The sandbox images: built from folders, found by label, removed when no longer needed. Works without a daemon."""
 
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,8 +45,7 @@ class Image:
 def build(settings: SandboxSettings, images_dir: Path, profile: str, progress: Progress) -> str:
     """Build a profile's image unless the engine has it from the same folder; its id. Blocks for some ten seconds."""
     wanted = _profile(images_dir, profile)
-    client = _client(settings)
-    try:
+    with _engine(settings) as client:
         if (there := current(client, wanted)) is not None:
             progress(f"the image {there.name} is up to date")
             return there.id
@@ -53,29 +54,19 @@ def build(settings: SandboxSettings, images_dir: Path, profile: str, progress: P
             archive, versions = rootfs.make(wanted, Path(folder), progress)
             progress("importing into the engine")
             return _import(client, wanted, archive, versions)
-    except (DockerException, OSError) as fault:
-        raise Unavailable(f"the image of {profile} was not built: {fault}") from fault
-    finally:
-        client.close()
 
 
 def list_images(settings: SandboxSettings) -> list[Image]:
     """Our images in the engine, newest first."""
-    client = _client(settings)
-    try:
+    with _engine(settings) as client:
         return found(client)
-    finally:
-        client.close()
 
 
 def prune(settings: SandboxSettings, images_dir: Path) -> list[Image]:
     """Remove our images that no folder stands for any more and no container uses; those that were removed."""
-    client = _client(settings)
-    try:
-        wanted = {profile.digest for profile in profiles.load(images_dir).values()}
+    wanted = {profile.digest for profile in profiles.load(images_dir).values()}
+    with _engine(settings) as client:
         return [image for image in found(client) if image.digest not in wanted and _remove(client, image)]
-    finally:
-        client.close()
 
 
 def current(client: docker.APIClient, profile: Profile) -> Image | None:
@@ -135,5 +126,13 @@ def _profile(images_dir: Path, name: str) -> Profile:
     return known[name]
 
 
-def _client(settings: SandboxSettings) -> docker.APIClient:
-    return engines.connect(engines.find(settings.docker_host), _BUILD_TIMEOUT_S)
+@contextmanager
+def _engine(settings: SandboxSettings) -> Iterator[docker.APIClient]:
+    """The engine, for one piece of work. Whatever of it fails is `Unavailable`."""
+    client = engines.connect(engines.find(settings.docker_host), _BUILD_TIMEOUT_S)
+    try:
+        yield client
+    except (DockerException, OSError) as fault:
+        raise Unavailable(f"the engine or the disk failed: {fault}") from fault
+    finally:
+        client.close()

@@ -48,7 +48,7 @@ class Monitor:
         self._metrics = metrics
         self._supervisor = supervisor
         memory = None if state_dir is None else state_dir / "preflight"
-        self._preflight = Preflight(backend, memory, settings.shm_bytes)
+        self._preflight = Preflight(backend, memory, settings.shm_bytes, networked=settings.allow_network)
         self._facts: Facts | None = None
         self._why = "the engine was not looked for yet"
         self._looked = asyncio.Event()

@@ -29,13 +29,17 @@ _TRIALS: dict[str, tuple[str, dict[str, int], str]] = {
 _WALLS = files("orchestrator.sandbox.trials").joinpath("walls.py").read_text()
 
 
+NETWORK = "the absence of a network"
+
+
 class Preflight:
     """Tries a backend's walls and limits, and remembers in `memory` for which key they held."""
 
-    def __init__(self, backend: Backend, memory: Path | None, shm_bytes: int) -> None:
+    def __init__(self, backend: Backend, memory: Path | None, shm_bytes: int, *, networked: bool = False) -> None:
         self._backend = backend
         self._memory = memory
         self._shm_bytes = shm_bytes
+        self._networked = networked
 
     async def check(self, key: str, image: str, profile: str) -> None:
         """Return if everything holds, by memory or by trial. Raises `Unavailable`, naming what does not."""
@@ -61,7 +65,8 @@ class Preflight:
             told = outcome.stderr.decode(errors="replace")[-300:] or outcome.detail
             raise Unavailable(f"the trial of the container's walls did not end well: {told}") from None
         cut = len(outcome.stdout) == _TIGHT.stdout_bytes
-        return [*breaches(seen, _TIGHT, self._shm_bytes), *([] if cut else ["stdout_bytes"])]
+        found = [wall for wall in breaches(seen, _TIGHT, self._shm_bytes) if not (self._networked and wall == NETWORK)]
+        return [*found, *([] if cut else ["stdout_bytes"])]
 
     async def _run(self, image: str, profile: str, code: str, limits: Limits) -> RawOutcome:
         kind = WorkerClass(image, profile, limits.memory_bytes, limits.pids, limits.disk_bytes, limits.inodes)
@@ -91,7 +96,7 @@ def breaches(seen: dict[str, Any], limits: Limits, shm_bytes: int) -> list[str]:
         "empty capability sets": all(int(value, 16) == 0 for value in seen["capabilities"]),
         "no_new_privs": seen["no_new_privs"] == "1",
         "the system call filter": seen["seccomp"] == "2",
-        "the absence of a network": seen["interfaces"] == ["lo"],
+        NETWORK: seen["interfaces"] == ["lo"],
         "the read-only root": seen["writable"] == [],
         "pids": seen["pids"] < limits.pids,
         "open_files": seen["open_files"] < limits.open_files,

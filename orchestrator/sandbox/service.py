@@ -67,7 +67,7 @@ class Sandbox:
         self._clock = clock
         self._metrics = metrics
         self._profiles = profiles.load(images_dir)
-        self._slots = Slots(settings.max_running, settings.queue_size, settings.queue_per_owner)
+        self._slots = Slots(settings.max_running, settings.queue_size, settings.queue_per_owner, settings.queue_bytes)
         backend = DockerBackend(settings, daemon_id)
         self._pool = Pool(backend, settings, clock, metrics, supervisor)
         self._monitor = Monitor(backend, self._pool, settings, images_dir, state_dir, clock, metrics, supervisor)
@@ -129,7 +129,9 @@ class Sandbox:
             try:
                 async with asyncio.timeout(None) as run.acquiring:
                     self._measure(1)
-                    await stack.enter_async_context(self._slots.hold(owner))
+                    await stack.enter_async_context(
+                        self._slots.hold(owner, 2 * sum(len(part[2]) for part in admitted.parts))
+                    )
                     run.queued_ms = self._since(began)
                     run.worker = await self._take(stack, kind, execution_id, run)
             except TimeoutError:

@@ -26,10 +26,17 @@ class SandboxSettings(Model):
     )
     queue_size: Count = Field(256, description="Executions that wait for their turn; more are refused with 429.")
     queue_per_owner: Count = Field(64, description="Executions of one identity that wait for their turn.")
+    queue_bytes: Annotated[int, Field(ge=2**20, le=2**40)] = Field(
+        256 * 2**20, description="Programs, files and inputs that wait along with their executions."
+    )
+    allow_network: bool = Field(
+        False, description="Development mode only: jobs get a bridge to the host, and every result says so."
+    )
     cpus: Annotated[float, Field(gt=0, le=256)] = Field(1.0, description="Processors that one container may use.")
     shm_bytes: Annotated[int, Field(ge=2**20, le=2**30)] = Field(16 * 2**20, description="Size of /dev/shm.")
     uid_first: Annotated[int, Field(ge=10_000, le=2**31)] = Field(
-        200_000, description="First of the thousand ids that jobs run under; no account of the machine has them."
+        58_000,
+        description="First of the thousand ids that jobs run under. A rootless engine has none above 65,535.",
     )
     grace_ms: Annotated[int, Field(ge=200, le=60_000)] = Field(
         2_000, description="How long after a deadline the runner's answer is waited for before the engine kills."

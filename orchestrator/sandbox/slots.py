@@ -10,17 +10,24 @@ from contextlib import asynccontextmanager
 
 from orchestrator.contracts.errors import TooMany
 
-Turn = asyncio.Future[None]
+
+class Turn:
+    """One who waits: what comes when it is its turn, and how many bytes it keeps in memory until then."""
+
+    def __init__(self, weight: int) -> None:
+        self.come: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.weight = weight
 
 
 class Slots:
     """`size` slots. Those who wait are served owner by owner in turn, and each owner's in their order."""
 
-    def __init__(self, size: int, queue_size: int, queue_per_owner: int) -> None:
+    def __init__(self, size: int, queue_size: int, queue_per_owner: int, queue_bytes: int = 2**30) -> None:
         self._free = size
         self._size = size
         self._queue_size = queue_size
         self._queue_per_owner = queue_per_owner
+        self._queue_bytes = queue_bytes
         self._waiting: OrderedDict[str, deque[Turn]] = OrderedDict()
 
     @property
@@ -34,34 +41,35 @@ class Slots:
         return self._size - self._free
 
     @asynccontextmanager
-    async def hold(self, owner: str) -> AsyncIterator[None]:
-        """Wait for a slot and hold it. Raises `TooMany` where the queue is full."""
-        await self._take(owner)
+    async def hold(self, owner: str, weight: int = 0) -> AsyncIterator[None]:
+        """Wait for a slot and hold it; `weight` bytes wait along. Raises `TooMany` where the queue is full."""
+        await self._take(owner, weight)
         try:
             yield
         finally:
             self._give()
 
-    async def _take(self, owner: str) -> None:
+    async def _take(self, owner: str, weight: int) -> None:
         if self._free and not self._waiting:
             self._free -= 1
             return
-        turn = self._enqueue(owner)
+        turn = self._enqueue(owner, weight)
         try:
-            await turn
+            await turn.come
         except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():
+            if turn.come.done() and not turn.come.cancelled():
                 self._give()  # the turn had just come
             else:
                 self._leave(owner, turn)
             raise
 
-    def _enqueue(self, owner: str) -> Turn:
+    def _enqueue(self, owner: str, weight: int) -> Turn:
         mine = len(self._waiting.get(owner, ()))
-        if self.waiting >= self._queue_size or mine >= self._queue_per_owner:
+        heavy = weight + sum(turn.weight for queue in self._waiting.values() for turn in queue) > self._queue_bytes
+        if heavy or self.waiting >= self._queue_size or mine >= self._queue_per_owner:
             whose = "of one identity " if mine >= self._queue_per_owner else ""
             raise TooMany(f"too many executions {whose}wait already", retry_after_s=1 + self.waiting / self._size)
-        turn: Turn = asyncio.get_running_loop().create_future()
+        turn = Turn(weight)
         self._waiting.setdefault(owner, deque()).append(turn)
         return turn
 
@@ -77,8 +85,8 @@ class Slots:
         """Hand the slot to the next who still waits, or keep it."""
         while self._waiting:
             turn = self._next()
-            if not turn.done():
-                turn.set_result(None)
+            if not turn.come.done():
+                turn.come.set_result(None)
                 return
         self._free += 1
 

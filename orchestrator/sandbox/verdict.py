@@ -73,7 +73,7 @@ def _without_evidence(outcome: RawOutcome, limits: Limits) -> Verdict:
         words = _words("memory_bytes", limits)
         return Verdict("oom", limits_hit=["memory_bytes"], reason=f"Killed by the kernel with its container: {words}.")
     if outcome.loss == "refused":
-        return Verdict("infra", reason=f"Its files could not be written: {outcome.detail}. It did not run.")
+        return Verdict("infra", reason=f"It was not begun: {outcome.detail}.")
     ran = "It may have run" if outcome.started else "It did not run"
     return Verdict("infra", reason=f"The container was lost: {outcome.detail}. {ran}.")
 

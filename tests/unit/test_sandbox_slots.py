@@ -61,6 +61,25 @@ async def test_a_full_queue_says_when_to_come_again(supervisor):
     assert (slots.running, slots.waiting) == (0, 0)
 
 
+async def test_what_waits_along_is_bounded_too(supervisor):
+    """Few large requests fill the queue as many small ones do; one that need not wait is never too large."""
+    slots = Slots(1, 100, 100, queue_bytes=1_000)
+
+    async def work(weight: int) -> None:
+        async with slots.hold("a", weight):
+            pass
+
+    async with slots.hold("first", 5_000):
+        supervisor.child("a", work(900))
+        await settle()
+        with pytest.raises(TooMany):
+            await work(101)
+        supervisor.child("a", work(100))
+        await settle()
+    await settle()
+    assert (slots.running, slots.waiting) == (0, 0)
+
+
 @pytest.mark.parametrize("leaver", [0, 1, 2])
 async def test_who_leaves_the_queue_loses_nobodys_turn(supervisor, leaver):
     slots, order = Slots(1, 100, 100), []

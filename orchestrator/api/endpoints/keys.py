@@ -79,7 +79,8 @@ async def create(call: Call) -> web.Response:
 async def listing(call: Call) -> web.Response:
     """All keys, without their secrets, newest first."""
     page = call.page()
-    items = [key.as_json() for key in call.rooms.keys.list() if page.after is None or key.id < page.after]
+    found = [key for key in call.rooms.keys.list() if page.subject in (None, key.id, key.identity_id)]
+    items = [key.as_json() for key in found if page.after is None or key.id < page.after]
     return json_answer(page.answer(items[: page.limit], "id"))
 
 

@@ -14,6 +14,8 @@ async def listing(call: Call) -> web.Response:
     """All plugins, by name."""
     page = call.page()
     shown = [_shown(view) for view in call.rooms.host.views(admin=call.caller.may(Scope.ADMIN))]
+    if page.subject is not None:
+        shown = [view for view in shown if view["name"] == page.subject]
     if page.after is not None:
         shown = [view for view in shown if view["name"] > page.after]
     return json_answer(page.answer(shown[: page.limit], "name"))

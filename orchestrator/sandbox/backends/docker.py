@@ -32,7 +32,9 @@ LABEL_DAEMON = "orchestrator.daemon"
 LABEL_EXECUTION = "orchestrator.execution"
 LABEL_EXPIRES = "orchestrator.expires"
 UIDS = 1_000
-"""How many ids jobs take turns at: more than there can be containers, so that one is long free before it comes again."""
+"""How many ids jobs take turns at: more than there can be containers, so that one is long free before its next turn."""
+_SIGKILLED = 137
+_LOOKS, _LOOK_S = 10, 0.1
 _GONE = (404, 409)  # not there, or its removal is under way
 
 
@@ -51,7 +53,7 @@ class DockerBackend:
         self._address: engines.Address | None = None
 
     async def connect(self, profiles: Mapping[str, Profile]) -> Facts:
-        return await self.call(lambda: self._connect(profiles))
+        return await self._in_thread(lambda: self._connect(profiles))
 
     async def ping(self) -> None:
         await self.call(self._engine.ping)
@@ -79,24 +81,34 @@ class DockerBackend:
 
     async def call(self, work: Callable[[], T]) -> T:
         """Call the engine in a thread. Raises `Unavailable` where it does not answer or answers an error."""
+
+        def reached() -> T:
+            if self._address is None:
+                raise Unavailable("no engine was found yet")
+            engines.knock(self._address)
+            return work()
+
+        return await self._in_thread(reached)
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
         try:
             return await self._threads.run(work)
         except (DockerException, OSError) as fault:
             raise Unavailable(f"the engine failed: {_short(fault)}") from fault
 
-    async def kill(self, name: str) -> bool:
-        """Kill a container and wait until the engine has seen it dead; whether the kernel took it for memory."""
+    async def kill(self, name: str, *, ended: bool) -> bool:
+        """Kill a container and wait until the engine has seen it dead; whether the kernel took it for memory.
 
-        def work() -> bool:
-            try:
-                self._engine.kill(name)
-            except APIError as fault:
-                if fault.status_code not in _GONE:
-                    raise
-            self._engine.wait(name, timeout=self.settings.engine_timeout_ms // 1000)
-            return bool(self._engine.inspect_container(name)["State"]["OOMKilled"])
-
-        return await self.call(work)
+        `ended` says that it seemed to end by itself. The engine learns of the kernel's kill by another way than of the
+        end, so its word may come a little later.
+        """
+        await self.call(lambda: self._kill(name))
+        for _ in range(_LOOKS):
+            state = await self.call(lambda: self._engine.inspect_container(name)["State"])
+            if state["OOMKilled"] or not ended or state["ExitCode"] != _SIGKILLED:
+                return bool(state["OOMKilled"])
+            await asyncio.sleep(_LOOK_S)
+        return False
 
     async def remove(self, name: str) -> None:
         """Kill and remove a container. Never raises: what the engine does not remove now is reaped when it is back."""
@@ -119,7 +131,12 @@ class DockerBackend:
         try:
             info = client.info()
             _require(info, self.settings.runtime)
+            if self.settings.allow_network:
+                _bridge(client)
             there = {name: images.current(client, profile) for name, profile in profiles.items()}
+        except (KeyError, TypeError) as fault:
+            client.close()
+            raise Unavailable(f"the engine at {address.url} says of itself what makes no sense: {fault!r}") from fault
         except BaseException:
             client.close()
             raise
@@ -128,8 +145,11 @@ class DockerBackend:
         key = digest_of([
             [info["ID"], info["ServerVersion"], info["KernelVersion"], info.get("CgroupVersion"), found],
             [seccomp.profile(), self.settings.runtime, self.settings.cpus, self.settings.shm_bytes],
+            self.settings.allow_network,
         ])  # fmt: skip
-        return Facts(engine="docker", runtime=self.settings.runtime, key=key, images=found)
+        if self.settings.allow_network:
+            return Facts("docker", self.settings.runtime, key, found, dev=True, network="allowed")
+        return Facts("docker", self.settings.runtime, key, found)
 
     def _take_over(self, client: docker.APIClient, address: engines.Address) -> None:
         if self._client is not None:
@@ -181,6 +201,14 @@ class DockerBackend:
             return expires.isdigit() and int(expires) < now
         return not any(name.lstrip("/") in self._mine for name in entry["Names"])
 
+    def _kill(self, name: str) -> None:
+        try:
+            self._engine.kill(name)
+        except APIError as fault:
+            if fault.status_code not in _GONE:
+                raise
+        self._engine.wait(name, timeout=self.settings.engine_timeout_ms // 1000)
+
     def _remove(self, name: str) -> None:
         try:
             self._engine.remove_container(name, force=True, v=True)
@@ -197,6 +225,12 @@ def _require(info: dict[str, Any], runtime: str) -> None:
         raise Unavailable(f"the engine has no runtime {runtime}; it has {', '.join(info.get('Runtimes', {}))}")
     if not any("seccomp" in option for option in info.get("SecurityOptions") or []):
         raise Unavailable("the engine runs without seccomp, and nothing is run without a system call filter")
+
+
+def _bridge(client: docker.APIClient) -> None:
+    """Make the network of development mode, unless it is there."""
+    if not client.networks(names=[docker_config.NETWORK]):
+        client.create_network(docker_config.NETWORK, driver="bridge", check_duplicate=True)
 
 
 def _short(fault: Exception) -> str:

@@ -10,6 +10,9 @@ from orchestrator.sandbox.settings import SandboxSettings
 PROGRAM_TMPFS_BYTES = 20 * 2**20
 """Room for the largest program (16 MiB); a job cannot write there, and what is used counts as its memory."""
 
+NETWORK = "orchestrator-dev"
+"""The bridge that jobs are put on in development mode, where a setting allows it (R2-14)."""
+
 PATH = "/usr/local/bin:/usr/bin:/bin"
 _CAPABILITIES = ["SETUID", "SETGID", "KILL"]  # of the runner; the job has none
 _MASKED = [
@@ -40,7 +43,7 @@ def container(settings: SandboxSettings, kind: WorkerClass, labels: dict[str, st
 
 def _host(settings: SandboxSettings, kind: WorkerClass) -> dict[str, Any]:
     return {
-        "NetworkMode": "none",
+        "NetworkMode": NETWORK if settings.allow_network else "none",
         "Runtime": settings.runtime,
         "ReadonlyRootfs": True,
         "CapDrop": ["ALL"],

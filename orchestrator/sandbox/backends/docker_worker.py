@@ -22,7 +22,7 @@ class Owner(Protocol):
 
     settings: SandboxSettings
 
-    def kill(self, name: str) -> Awaitable[bool]: ...
+    def kill(self, name: str, *, ended: bool) -> Awaitable[bool]: ...
 
     def remove(self, name: str) -> Awaitable[None]: ...
 
@@ -94,7 +94,7 @@ class DockerWorker:
     async def _end(self, outcome: RawOutcome) -> None:
         """Have the engine kill the container and prove it dead; its word is the second witness for memory."""
         try:
-            if await self._owner.kill(self.id) and outcome.loss == "died":
+            if await self._owner.kill(self.id, ended=outcome.loss == "died") and outcome.loss == "died":
                 outcome.loss = "oom"
         except Unavailable as fault:
             outcome.loss, outcome.detail = "died", f"{outcome.detail}, and {fault.detail}"

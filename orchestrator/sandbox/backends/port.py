@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 from orchestrator.sandbox.jobs import Job, RawOutcome, WorkerClass
 from orchestrator.sandbox.profiles import Profile
@@ -21,6 +21,7 @@ class Facts:
     images: dict[str, str]
     limits_unenforced: tuple[str, ...] = ()
     dev: bool = False
+    network: Literal["none", "allowed"] = "none"
 
 
 class Worker(Protocol):
