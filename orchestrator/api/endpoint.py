@@ -78,6 +78,7 @@ class Page:
         return {"items": items, "next": str(items[-1][cursor]) if more else None}
 
 
+_JSON = "application/json; charset=utf-8"
 Handler = Callable[[Call], Awaitable[web.StreamResponse]]
 F = TypeVar("F", bound=Handler)
 
@@ -157,4 +158,4 @@ def json_answer(value: Any, status: int = 200, headers: dict[str, str] | None = 
         data = value.model_dump_json().encode()
     else:
         data = value if isinstance(value, bytes) else pydantic_core.to_json(value, inf_nan_mode="null")
-    return web.Response(status=status, body=data, content_type="application/json", charset="utf-8", headers=headers)
+    return web.Response(status=status, body=data, headers={"Content-Type": _JSON, **(headers or {})})

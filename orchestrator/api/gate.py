@@ -43,6 +43,7 @@ _SECURITY = {
     "img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
 }
 REQUEST_ID: web.RequestKey[str] = web.RequestKey("request_id", str)
+CALLER: web.RequestKey[Caller] = web.RequestKey("caller", Caller)
 RATE_HEADERS: web.RequestKey[dict[str, str]] = web.RequestKey("rate_headers", dict[str, str])
 
 
@@ -63,17 +64,17 @@ class Gate:
         request_id = offered if _REQUEST_ID.fullmatch(offered) else new_id()
         request[REQUEST_ID] = request_id
         try:
-            self._counted(request, self._addressed)
+            self._addressed(request)
             response = await handler(request)
         except OrchestratorError as fault:
-            response = self._refusal(fault, request_id)
+            response = self._refusal(request, fault)
         except web.HTTPException as fault:
-            response = self._refusal(_translated(fault), request_id)
+            response = self._refusal(request, _translated(fault))
         except asyncio.CancelledError:
             raise
         except Exception:
             log.exception("api.defect", method=request.method, path=request.path, request_id=request_id)
-            response = self._refusal(OrchestratorError("a defect of the daemon; its log says more"), request_id)
+            response = self._refusal(request, OrchestratorError("a defect of the daemon; its log says more"))
         if not response.prepared:
             response.headers["X-Request-Id"] = request_id
             response.headers.update(request.get(RATE_HEADERS, {}))
@@ -85,13 +86,13 @@ class Gate:
 
     async def serve(self, request: web.Request, endpoint: Endpoint) -> web.StreamResponse:
         """Take one request through all checks to its endpoint."""
-        self._counted(request, lambda r: self._acceptable(r, endpoint))
-        caller = self._counted(request, lambda r: self._caller(r, endpoint))
+        self._acceptable(request, endpoint)
+        caller = request[CALLER] = self._caller(request, endpoint)
         self._scope(request, caller, endpoint)
         self._rate(request, caller)
         if self._rooms.draining and request.method not in _SAFE:
             raise Unavailable("the daemon is shutting down", code="draining")
-        raw = await self._read(request, endpoint)
+        raw = await self._read(request)
         call = Call(request, request[REQUEST_ID], caller, None, self._rooms)
         if "Idempotency-Key" in request.headers and request.method == "POST":
             return await self._idempotency.once(call, endpoint, raw, lambda: self._answer(call, endpoint, raw))
@@ -177,16 +178,22 @@ class Gate:
         if wait:
             raise TooMany(f"a key may ask {limit} times a second", code="rate_limited", retry_after_s=wait)
 
-    async def _read(self, request: web.Request, endpoint: Endpoint) -> bytes:
+    async def _read(self, request: web.Request) -> bytes:
+        """The body. Raises `Refusal` for one that is too large or too slow, `Malformed` for one that breaks off."""
         if not request.body_exists:
             return b""
+        most = self._settings.max_body_bytes
+        too_large = Refusal(413, "too_large", f"a body has at most {most} bytes")
+        if request.content.is_eof():  # all of it has arrived
+            raw = request.content.read_nowait()
+            if len(raw) > most:
+                raise too_large
+            return raw
         try:
-            if request.content.is_eof():
-                return await request.read()  # all of it has arrived: nothing to wait for
             async with asyncio.timeout(self._settings.body_timeout_ms / 1000):
                 return await request.read()
         except web.HTTPRequestEntityTooLarge:
-            raise Refusal(413, "too_large", f"a body has at most {self._settings.max_body_bytes} bytes") from None
+            raise too_large from None
         except web.RequestPayloadError:
             raise Malformed("the body cannot be read as its headers say") from None
         except TimeoutError:
@@ -201,18 +208,12 @@ class Gate:
             Entry("request.refused", call.request.path[:200], call.caller.owner, fault.code, data, call.caller.owner)
         )
 
-    def _counted(self, request: web.Request, check: Callable[[web.Request], T]) -> T:
-        """What a check before authentication answers; its refusals go into the tally."""
-        try:
-            return check(request)
-        except OrchestratorError as fault:
+    def _refusal(self, request: web.Request, fault: OrchestratorError) -> web.Response:
+        if CALLER not in request:  # refused before anybody knew who asked
             minute = int(self._rooms.clock.now().timestamp() // 60)
             self.tally.add(request.remote or "unknown", fault.code, minute)
-            raise
-
-    def _refusal(self, fault: OrchestratorError, request_id: str) -> web.Response:
         self._rooms.metrics.refused.labels(fault.code).inc()
-        return problems.answer(fault, request_id)
+        return problems.answer(fault, request[REQUEST_ID])
 
 
 def _facts(request: web.Request, caller: Caller) -> dict[str, Any]:

@@ -61,16 +61,16 @@ class Journal:
         draft = _Draft(entries)
         return self._store.submit(None, *parts, (self._write_drafts, draft), after=lambda: self._publish(draft))
 
-    async def write(self, work: Callable[[Tx], tuple[T, Sequence[Entry]]]) -> T:
-        """Run a state change that also answers what happened; both are durable when this returns."""
+    async def write(self, work: Callable[[Tx], tuple[T, Sequence[Entry]]], parts: Sequence[Part] = ()) -> T:
+        """Run a state change that also answers what happened; both, and the parts, are durable when this returns."""
         draft = _Draft(())
 
         def transaction(tx: Tx) -> T:
             value, draft.entries = work(tx)
             return value
 
-        part = (self._write_drafts, draft)
-        return await self._store.submit(transaction, part, after=lambda: self._publish(draft))
+        own = (self._write_drafts, draft)
+        return await self._store.submit(transaction, *parts, own, after=lambda: self._publish(draft))
 
     def _write_drafts(self, tx: Tx, drafts: list["_Draft"]) -> None:
         """Append the entries of all transactions of one commit, in order."""
@@ -81,12 +81,12 @@ class Journal:
         event_rows: list[dict[str, Any]] = []
         audit_rows: list[dict[str, Any]] = []
         for draft in drafts:
-            draft.events = []
+            draft.rows = []
             for entry in draft.entries:
                 seq += 1
                 row = _event_row(entry, seq, now)
                 event_rows.append(row)
-                draft.events.append(Event(**row))
+                draft.rows.append(row)
                 if entry.audited:
                     audit_seq += 1
                     audit_row = _audit_row(entry, audit_seq, now, prev_hash)
@@ -96,21 +96,22 @@ class Journal:
         insert_rows(tx, audit, audit_rows)
 
     def _publish(self, draft: "_Draft") -> None:
-        for event in draft.events:
-            self.last_seq = event.seq
-            self._bus.tell(event)
-        if draft.events:
+        for row in draft.rows:
+            self.last_seq = row["seq"]
+            if self._bus.listens(row["topic"]):
+                self._bus.tell(Event(**row))
+        if draft.rows:
             self.wake()
 
 
 class _Draft:
-    """The entries of one transaction on their way; `events` is what became of them."""
+    """The entries of one transaction on their way; `rows` are the events that became of them."""
 
-    __slots__ = ("entries", "events")
+    __slots__ = ("entries", "rows")
 
     def __init__(self, entries: Sequence[Entry]) -> None:
         self.entries = entries
-        self.events: list[Event] = []
+        self.rows: list[dict[str, Any]] = []
 
 
 def _log_loss(future: "asyncio.Future[Any]") -> None:

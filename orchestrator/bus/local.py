@@ -106,13 +106,17 @@ class LocalBus:
             self._subscriptions.remove(subscription)
             self._by_topic.clear()
 
+    def listens(self, topic: str) -> bool:
+        return bool(self._listeners(topic))
+
     def tell(self, event: Event) -> None:
-        listeners = self._by_topic.get(event.topic)
-        if listeners is None:
-            listeners = self._route(event.topic)
-        for subscription in listeners:
+        for subscription in self._listeners(event.topic):
             if not subscription.offer(event):
                 self._metrics.events_missed.labels(subscription.name).inc()
+
+    def _listeners(self, topic: str) -> list[LocalSubscription]:
+        found = self._by_topic.get(topic)
+        return self._route(topic) if found is None else found
 
     def _route(self, topic: str) -> list[LocalSubscription]:
         if len(self._by_topic) > 10_000:  # topics of plugins are theirs to invent

@@ -37,6 +37,10 @@ class Bus(Protocol):
         """Call `listener`, sync or async, with each event whose topic matches, in order, one at a time."""
         ...
 
+    def listens(self, topic: str) -> bool:
+        """Whether anybody would hear an event of this topic, so that nobody makes one in vain."""
+        ...
+
     def tell(self, event: Event) -> None:
         """Hand an event to all that listen. Never waits, never raises."""
         ...

@@ -33,7 +33,6 @@ from orchestrator.kernel.tasks import Supervisor
 from orchestrator.routing.desk import HANDLE, Desk
 from orchestrator.sandbox.service import Sandbox
 from orchestrator.storage.blobs import Blobs
-from orchestrator.storage.migrate import migrate, migrate_blobs
 from orchestrator.storage.sqlite import SqliteStore
 
 log = structlog.get_logger("daemon")
@@ -60,10 +59,9 @@ async def build(configuration: Configuration, places: Places) -> AsyncIterator[D
         stack.enter_context(lock.hold(places.lock))
         clock, metrics, supervisor = SystemClock(), Metrics(), Supervisor()
         stack.push_async_callback(supervisor.close)
-        store = SqliteStore(places.database, settings.storage, metrics, migrate)
+        store = SqliteStore(places.database, places.blobs, settings.storage, metrics)
         stack.push_async_callback(store.close)
-        blobs = Blobs(SqliteStore(places.blobs, settings.storage, metrics, migrate_blobs), settings.storage, clock)
-        stack.push_async_callback(blobs.close)
+        blobs = Blobs(store, settings.storage, clock)
         bus = LocalBus(supervisor, metrics)
         journal = Journal(store, bus, clock)
         await journal.open()

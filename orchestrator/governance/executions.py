@@ -159,7 +159,7 @@ class Executions:
         permit: Permit,
         facts: dict[str, Any],
     ) -> None:
-        request_ref = await self._blobs.put(request.model_dump_json(exclude_defaults=True).encode())
+        (request_ref,), kept = self._blobs.part(request.model_dump_json(exclude_defaults=True).encode())
         row = {
             "id": execution_id,
             "owner": caller.owner,
@@ -180,13 +180,15 @@ class Executions:
             return None, [entry]
 
         self._mark(execution_id, "queued")
-        await self._journal.write(work)
+        await self._journal.write(work, [kept])
 
     async def _finish(self, outcome: Execution, entry: Entry) -> None:
         dump = outcome.model_dump(mode="json", exclude_none=True)
         outputs = {name: dump.pop(name) for name in _OUTPUTS}
-        ref = await self._blobs.put(pydantic_core.to_json(outputs)) if any(outputs.values()) else None
-        if ref is not None:
+        parts, ref = [], None
+        if any(outputs.values()):
+            (ref,), kept = self._blobs.part(pydantic_core.to_json(outputs))
+            parts.append(kept)
             entry.data["outputs_ref"] = ref
         values = {"status": outcome.status, "summary": dump, "outputs_ref": ref}
 
@@ -194,7 +196,7 @@ class Executions:
             tx.execute(update(executions).where(executions.c.id == outcome.id).values(**values))
             return None, [entry]
 
-        await self._journal.write(work)
+        await self._journal.write(work, parts)
 
     async def _refused(
         self, execution_id: str, caller: Caller, facts: dict[str, Any], fault: OrchestratorError, permit: Permit | None

@@ -2,7 +2,6 @@
 
 import hmac
 import secrets
-from collections.abc import Callable
 from hashlib import blake2b
 from typing import Literal
 
@@ -46,14 +45,17 @@ class PermitOffice:
         del self._open[permit.id]
 
     def _fault(self, permit: Permit, capability: str, subject: str) -> str | None:
-        checks: list[tuple[Callable[[], bool], str]] = [
-            (lambda: hmac.compare_digest(permit.seal, self._seal(_fields(permit))), "this governor did not issue it"),
-            (lambda: permit.capability == capability, f"it is for {permit.capability}"),
-            (lambda: permit.subject == subject, "it is for another subject"),
-            (lambda: permit.id in self._open, "it has been used"),
-            (lambda: self._clock.monotonic() <= permit.expires_at, "it has expired"),
-        ]
-        return next((why for holds, why in checks if not holds()), None)
+        if not hmac.compare_digest(permit.seal, self._seal(_fields(permit))):
+            return "this governor did not issue it"
+        if permit.capability != capability:
+            return f"it is for {permit.capability}"
+        if permit.subject != subject:
+            return "it is for another subject"
+        if permit.id not in self._open:
+            return "it has been used"
+        if self._clock.monotonic() > permit.expires_at:
+            return "it has expired"
+        return None
 
     def _seal(self, fields: tuple[str | float, ...]) -> bytes:
         """Keyed BLAKE2: unlike HMAC it keeps the interpreter lock, which other threads would hold for much longer."""

@@ -22,7 +22,6 @@ from orchestrator.governance.grants import Grants
 from orchestrator.governance.settings import GovernanceSettings
 from orchestrator.host.calls import Call, HandleMessage, Reply
 from orchestrator.host.host import Host
-from orchestrator.kernel.canonical import sha256_hex
 from orchestrator.kernel.clock import Clock, rfc3339
 from orchestrator.kernel.ids import new_id
 from orchestrator.kernel.metrics import Metrics
@@ -208,8 +207,7 @@ class Desk:
     async def _write(self, trip: _Trip, status: str, encoded: bytes, entry: Entry, before: Any = ()) -> None:
         """Keep question and answer, and write the query's row and audit entry, all durable on return."""
         asked = trip.request.model_dump_json(exclude_defaults=True).encode()
-        contents = (asked, encoded)
-        request_ref, answer_ref = (sha256_hex(content) for content in contents)
+        (request_ref, answer_ref), contents = self._blobs.part(asked, encoded)
         row = {
             "id": trip.id,
             "owner": trip.caller.owner,
@@ -222,9 +220,7 @@ class Desk:
             "duration_ms": round((self._clock.monotonic() - trip.started) * 1000),
         }
         entry.data.update(request_ref=request_ref, answer_ref=answer_ref, duration_ms=row["duration_ms"])
-        written = self._journal.append(*before, entry, parts=[(_insert_queries, row)])
-        await self._blobs.put_all(*contents)
-        await written
+        await self._journal.append(*before, entry, parts=[contents, (_insert_queries, row)])
 
     def _count(self, trip: _Trip, status: str) -> None:
         self._metrics.query_done(trip.plugin or "none", status, self._clock.monotonic() - trip.started)

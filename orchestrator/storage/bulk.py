@@ -27,7 +27,7 @@ def insert_rows(tx: Tx, table: Table, rows: Sequence[dict[str, Any]], *, ignore_
     for start in range(0, len(rows), at_once):
         chunk = rows[start : start + at_once]
         values = tuple(json.dumps(row[n]) if n in as_json else row[n] for row in chunk for n in names)
-        tx.exec_driver_sql(_statement(table.name, names, len(chunk), ignore_known), values)
+        tx.exec_driver_sql(_statement(table.fullname, names, len(chunk), ignore_known), values)
 
 
 @lru_cache(maxsize=4096)

@@ -1,4 +1,4 @@
-"""Bringing a database to the schema of this version, in one transaction, before anything else uses it."""
+"""Bringing the databases to the schema of this version, in one transaction, before anything else uses it."""
 
 from pathlib import Path
 
@@ -14,7 +14,10 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 
 
 def migrate(engine: Engine) -> None:
-    """Upgrade the main database. Raises `StartRefused` for one that a newer version has written."""
+    """Upgrade the main database, make the one of the blobs.
+
+    Raises `StartRefused` for one that a newer version has written.
+    """
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
     with engine.connect() as connection:
@@ -25,13 +28,9 @@ def migrate(engine: Engine) -> None:
             raise StartRefused(f"the database has the schema {current} of a newer version: use that version or newer")
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
+        BLOB_METADATA.create_all(connection)  # it has had one form so far
         connection.exec_driver_sql("COMMIT")
         connection.commit()
-
-
-def migrate_blobs(engine: Engine) -> None:
-    """Make the blob table; it has had one form so far."""
-    BLOB_METADATA.create_all(engine)
 
 
 def _current(connection: Connection) -> str | None:

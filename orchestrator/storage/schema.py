@@ -142,4 +142,6 @@ blobs = Table(
     Column("size", Integer, nullable=False),
     Column("created_at", Time, nullable=False),
     Column("data", LargeBinary, nullable=False),
+    schema="blobs",
 )
+"""In a database file of its own, attached beside the main one, so that no raw output is ever in that (R4-06)."""

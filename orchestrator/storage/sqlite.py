@@ -21,6 +21,7 @@ from sqlalchemy.pool import QueuePool
 
 from orchestrator.contracts.errors import Unavailable
 from orchestrator.kernel.metrics import Metrics
+from orchestrator.storage.migrate import migrate
 from orchestrator.storage.port import Part, Tx
 from orchestrator.storage.settings import StorageSettings
 
@@ -39,8 +40,8 @@ class _Job:
     fault: BaseException | None = None
 
 
-def open_engine(path: Path, settings: StorageSettings) -> Engine:
-    """An engine whose connections are durable and leave transactions to us."""
+def open_engine(path: Path, blobs: Path, settings: StorageSettings) -> Engine:
+    """An engine whose connections are durable, have the blobs attached, and leave transactions to us."""
     engine = create_engine(
         f"sqlite:///{path}",
         poolclass=QueuePool,
@@ -50,31 +51,26 @@ def open_engine(path: Path, settings: StorageSettings) -> Engine:
 
     @event.listens_for(engine, "connect")
     def configure(connection: Any, _record: Any) -> None:
-        for pragma in (
-            f"busy_timeout={settings.busy_timeout_ms}",
-            "journal_mode=WAL",
-            "synchronous=FULL",
-            "foreign_keys=ON",
-            "trusted_schema=OFF",
-            "secure_delete=OFF",
-            "cache_size=-16000",
-        ):
+        connection.execute("ATTACH DATABASE ? AS blobs", (str(blobs),))
+        for pragma in (f"busy_timeout={settings.busy_timeout_ms}", "foreign_keys=ON", "trusted_schema=OFF"):
             connection.execute(f"PRAGMA {pragma}")
+        for database in ("main", "blobs"):
+            for pragma in ("journal_mode=WAL", "synchronous=FULL", "cache_size=-16000"):
+                connection.execute(f"PRAGMA {database}.{pragma}")
 
     return engine
 
 
 class SqliteStore:
-    """See `port.Store`. `migrate` brings an engine's schema up to date before anything else uses it."""
+    """See `port.Store`. Brings the schema of both files up to date before anything else uses them."""
 
-    def __init__(
-        self, path: Path, settings: StorageSettings, metrics: Metrics, migrate: Callable[[Engine], None]
-    ) -> None:
+    def __init__(self, path: Path, blobs: Path, settings: StorageSettings, metrics: Metrics) -> None:
         self._settings = settings
         self._metrics = metrics
-        self._engine = open_engine(path, settings)
+        self._engine = open_engine(path, blobs, settings)
         migrate(self._engine)
-        path.chmod(0o600)
+        for file in (path, blobs):
+            file.chmod(0o600)
         self._waiting: list[_Job] = []
         self._jobs: queue.SimpleQueue[list[_Job] | None] = queue.SimpleQueue()
         self._readers = ThreadPoolExecutor(settings.readers, thread_name_prefix=f"read-{path.stem}")

@@ -103,6 +103,18 @@ async def test_very_many_faults_are_told_in_a_few(start_daemon: Start, body: dic
     assert 1 <= len(found["errors"]) <= 50
 
 
+@pytest.mark.parametrize("size", [3000, 300_000])
+async def test_a_body_in_chunks_is_bounded_too(start_daemon: Start, size: int) -> None:
+    running = await start_daemon({"echo.py": ECHO}, api__max_body_bytes=2048)
+
+    async def chunks() -> Any:
+        for _ in range(size // 1000):
+            yield b"x" * 1000
+
+    headers = {"Content-Type": "application/json"}
+    problem(await running.keyless.post("/query", data=chunks(), headers=headers), 413, "too_large")
+
+
 async def test_a_number_too_large_for_anything_is_refused(start_daemon: Start) -> None:
     running = await start_daemon({"echo.py": ECHO})
     body = b'{"text": "echo", "params": {"x": 1e999}}'

@@ -20,7 +20,6 @@ from orchestrator.governance.permits import PermitOffice
 from orchestrator.kernel.clock import FakeClock
 from orchestrator.kernel.metrics import Metrics
 from orchestrator.kernel.tasks import Supervisor
-from orchestrator.storage.migrate import migrate
 from orchestrator.storage.schema import grants, keys
 from orchestrator.storage.settings import StorageSettings
 from orchestrator.storage.sqlite import SqliteStore
@@ -44,7 +43,7 @@ class World:
 
 
 async def opened(path: Path, supervisor: Supervisor) -> World:
-    store, clock = SqliteStore(path, StorageSettings(), Metrics(), migrate), FakeClock()
+    store, clock = SqliteStore(path, path.with_name("b.db"), StorageSettings(), Metrics()), FakeClock()
     journal = Journal(store, LocalBus(supervisor, Metrics()), clock)
     await journal.open()
     identities = Identities(store, journal, clock)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import create_engine, insert, select
+from sqlalchemy import insert, select
 from sqlalchemy.exc import IntegrityError
 
 from orchestrator.audit.entries import Entry
@@ -22,18 +22,18 @@ from orchestrator.kernel.clock import FakeClock
 from orchestrator.kernel.metrics import Metrics
 from orchestrator.kernel.tasks import Supervisor
 from orchestrator.storage.blobs import Blobs
-from orchestrator.storage.migrate import migrate, migrate_blobs
+from orchestrator.storage.migrate import migrate
 from orchestrator.storage.port import Tx
 from orchestrator.storage.schema import METADATA, identities
 from orchestrator.storage.settings import StorageSettings
-from orchestrator.storage.sqlite import SqliteStore
+from orchestrator.storage.sqlite import SqliteStore, open_engine
 
 SETTINGS = StorageSettings()
 
 
 @pytest.fixture
 async def store(tmp_path: Path) -> AsyncIterator[SqliteStore]:
-    opened = SqliteStore(tmp_path / "o.db", SETTINGS, Metrics(), migrate)
+    opened = SqliteStore(tmp_path / "o.db", tmp_path / "b.db", SETTINGS, Metrics())
     yield opened
     await opened.close()
 
@@ -131,7 +131,7 @@ async def test_a_closed_store_says_so(store: SqliteStore) -> None:
 
 
 def test_migrations_build_exactly_the_tables(tmp_path: Path) -> None:
-    engine = create_engine(f"sqlite:///{tmp_path / 'm.db'}")
+    engine = open_engine(tmp_path / "m.db", tmp_path / "b.db", SETTINGS)
     migrate(engine)
     with engine.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), METADATA) == []
@@ -140,7 +140,7 @@ def test_migrations_build_exactly_the_tables(tmp_path: Path) -> None:
 
 
 def test_a_database_of_a_newer_version_is_left_alone(tmp_path: Path) -> None:
-    engine = create_engine(f"sqlite:///{tmp_path / 'm.db'}")
+    engine = open_engine(tmp_path / "m.db", tmp_path / "b.db", SETTINGS)
     migrate(engine)
     with engine.begin() as connection:
         connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
@@ -149,15 +149,10 @@ def test_a_database_of_a_newer_version_is_left_alone(tmp_path: Path) -> None:
     engine.dispose()
 
 
-@pytest.fixture
-async def blobs(tmp_path: Path) -> AsyncIterator[Blobs]:
-    opened = Blobs(SqliteStore(tmp_path / "b.db", SETTINGS, Metrics(), migrate_blobs), SETTINGS, FakeClock())
-    yield opened
-    await opened.close()
-
-
-async def test_a_blob_is_found_by_its_content(blobs: Blobs) -> None:
-    one, two, again = await blobs.put_all(b"one", b"two", b"one")
+async def test_a_blob_is_found_by_its_content(store: SqliteStore) -> None:
+    blobs = Blobs(store, SETTINGS, FakeClock())
+    (one, two, again), part = blobs.part(b"one", b"two", b"one")
+    await store.submit(None, part)
     assert one == again != two
     assert await blobs.get(two) == b"two"
     assert await blobs.put(b"one") == one
@@ -165,12 +160,18 @@ async def test_a_blob_is_found_by_its_content(blobs: Blobs) -> None:
         await blobs.get("0" * 64)
 
 
-async def test_a_blob_past_the_bound_is_refused(tmp_path: Path) -> None:
-    settings = StorageSettings(blob_max_bytes=2**20)
-    small = Blobs(SqliteStore(tmp_path / "s.db", settings, Metrics(), migrate_blobs), settings, FakeClock())
+async def test_a_blob_past_the_bound_is_refused(store: SqliteStore) -> None:
+    blobs = Blobs(store, StorageSettings(blob_max_bytes=2**20), FakeClock())
     with pytest.raises(Invalid):
-        await small.put(b"x" * (2**20 + 1))
-    await small.close()
+        await blobs.put(b"x" * (2**20 + 1))
+
+
+async def test_no_raw_output_is_in_the_main_database(store: SqliteStore, tmp_path: Path) -> None:
+    """R4-06."""
+    await Blobs(store, SETTINGS, FakeClock()).put(b"canary-of-the-raw-output")
+    await store.close()
+    assert b"canary-of-the-raw-output" in (tmp_path / "b.db").read_bytes()
+    assert b"canary-of-the-raw-output" not in (tmp_path / "o.db").read_bytes()
 
 
 @pytest.fixture
