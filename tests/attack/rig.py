@@ -18,7 +18,9 @@ from orchestrator.sandbox.service import CAPABILITY, Sandbox
 from orchestrator.sandbox.settings import SandboxSettings
 
 IMAGES = Path(__file__).parents[2] / "sandbox_images"
-COLD = SandboxSettings(armed=0, uid_first=310_000)
+IDS = 20_000 + os.getpid() % 8 * 5_000
+"""First of the ids of this run's jobs, so that suites that run side by side don't count each other's processes."""
+COLD = SandboxSettings(armed=0, uid_first=IDS)
 
 
 class Box:

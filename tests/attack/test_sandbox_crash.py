@@ -10,11 +10,11 @@ import pytest
 
 from orchestrator.kernel.ids import new_id
 from orchestrator.sandbox.settings import SandboxSettings
-from tests.attack.rig import containers, opened, processes
+from tests.attack.rig import IDS, containers, opened, processes
 
 ROOT = Path(__file__).parents[2]
-NEIGHBOUR = SandboxSettings(armed=1, uid_first=330_000)
-VICTIM = SandboxSettings(armed=1, uid_first=340_000)
+NEIGHBOUR = SandboxSettings(armed=1, uid_first=IDS + 2_000)
+VICTIM = SandboxSettings(armed=1, uid_first=IDS + 3_000)
 
 PROGRAM = """
 import asyncio, sys
@@ -22,10 +22,10 @@ from pathlib import Path
 from orchestrator.sandbox.settings import SandboxSettings
 from tests.attack.rig import opened
 
-async def main(state, daemon):
+async def main(state, daemon, uid_first):
     def told(status):
         if status == 'running': print('running', flush=True)
-    async with opened(Path(state), SandboxSettings(armed=1, uid_first=340_000), daemon) as box:
+    async with opened(Path(state), SandboxSettings(armed=1, uid_first=int(uid_first)), daemon) as box:
         await asyncio.gather(*(box.run('import os; os.fork()\\nwhile True: pass', on_status=told) for _ in range(2)))
 
 asyncio.run(main(*sys.argv[1:]))
@@ -50,7 +50,7 @@ async def test_a_killed_daemon_is_swept_up_by_its_next_life_alone(state):
     async with opened(state, NEIGHBOUR, other) as neighbour:
         await until(lambda: states(other) == ["running"])
         victim = await asyncio.create_subprocess_exec(
-            sys.executable, "-c", PROGRAM, str(state), mine, stdout=asyncio.subprocess.PIPE,
+            sys.executable, "-c", PROGRAM, str(state), mine, str(VICTIM.uid_first), stdout=asyncio.subprocess.PIPE,
             cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)},
         )  # fmt: skip
         assert victim.stdout is not None

@@ -15,7 +15,6 @@ PROGRAMS = {
     file.stem: tomllib.loads(file.read_text(encoding="utf-8"))
     for file in sorted((ROOT / "plugins" / "universal_developer_library" / "programs").glob("*.toml"))
 }
-ROWS: list[dict[str, Any]] = json.loads((ROOT / "tests" / "example_queries.json").read_text(encoding="utf-8"))
 pytestmark = pytest.mark.engine
 
 
@@ -156,14 +155,3 @@ async def test_run_code_answers_with_the_execution(admin: Client) -> None:
 async def test_run_code_refuses_wrong_members(admin: Client, params: dict[str, Any]) -> None:
     status, problem = await run(admin, **params)
     assert (status, problem["code"]) == (422, "invalid")
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("row", ROWS, ids=[row["text"][:40] for row in ROWS])
-async def test_a_golden_query_is_answered_as_expected(admin: Client, row: dict[str, Any]) -> None:
-    """R2-07, the whole way."""
-    body = {name: row[name] for name in ("text", "intent", "params") if name in row}
-    answer = await admin.post("/query", json=body)
-    assert (answer.status, answer.json.get("code")) == (row["status"], row.get("code")), answer.body[:500]
-    if row["status"] == 200:
-        assert (answer.json["plugin"], answer.json["route"]["by"]) == (row["plugin"], row["by"])

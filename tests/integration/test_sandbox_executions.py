@@ -11,10 +11,10 @@ from orchestrator.contracts.errors import Unavailable
 from orchestrator.kernel.ids import new_id
 from orchestrator.sandbox import engines, images
 from orchestrator.sandbox.settings import SandboxSettings
-from tests.attack.rig import COLD, IMAGES, containers, opened
+from tests.attack.rig import COLD, IDS, IMAGES, containers, opened
 
 pytestmark = pytest.mark.engine
-ARMED = SandboxSettings(armed=1, uid_first=350_000)
+ARMED = SandboxSettings(armed=1, uid_first=IDS + 4_000)
 
 
 @pytest.fixture(scope="module")

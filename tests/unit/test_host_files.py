@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.host import discovery, reading
-from orchestrator.host.importing import PREFIX, Shelf, import_version
+from orchestrator.host.importing import Shelf, import_version
 from orchestrator.host.ownership import Owners, Refused
 from orchestrator.host.settings import HostSettings
 from orchestrator.host.sources import Source
@@ -165,7 +165,7 @@ def test_each_version_has_modules_of_its_own_from_the_bytes_that_were_read(folde
         assert not [name for name in sys.modules if name.startswith(roots[0])]
     finally:
         shelf.close()
-    assert not [name for name in sys.modules if name.startswith(PREFIX)]
+    assert not [name for name in sys.modules if name.startswith(tuple(roots))]
     assert shelf not in sys.meta_path
 
 

@@ -137,3 +137,10 @@ def test_strings_that_no_kernel_takes_are_refused():
 def test_a_program_is_bounded_in_bytes():
     judged(code="x" * 2**24)
     assert faults(code="\u20ac" * 2**23)[1] == [["code"]]
+
+
+def test_a_request_that_its_memory_cannot_hold_is_refused():
+    """A worker that can hardly hold its job would sooner crawl than die, so it is not begun."""
+    limits = {"memory_bytes": 16 * MIB}
+    judged(code="x" * (4 * MIB), limits=limits)
+    assert faults(code="x" * (2 * MIB), stdin="y" * (2 * MIB + 1), limits=limits) == ("invalid", [["limits", "memory_bytes"]])
