@@ -142,7 +142,7 @@ def _checks(sandbox: Sandbox, store: SqliteStore, bus: LocalBus) -> dict[str, di
         "engine": {"status": engine_status, "detail": engine_detail},
         "store": {"status": "failed" if store.fault else "ok", "detail": store.fault or "durable"},
         "bus": {"status": "ok", "detail": f"{len(bus.subscriptions)} subscribers, {missed} events missed"},
-        "pool": {"status": engine_status, "detail": engine_detail},
+        "pool": {"status": engine_status, "detail": sandbox.load()},
     }
 
 

@@ -10,12 +10,15 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import structlog
+
 from orchestrator.contracts.errors import Unavailable
 from orchestrator.contracts.executions import Limits
 from orchestrator.sandbox.backends.port import Backend
 from orchestrator.sandbox.jobs import Job, RawOutcome, WorkerClass
 from orchestrator.sandbox.verdict import judge
 
+log = structlog.get_logger("sandbox")
 _MIB = 2**20
 _TIGHT = Limits(
     wall_ms=10_000, cpu_ms=10_000, memory_bytes=64 * _MIB, pids=12, disk_bytes=_MIB, inodes=40, open_files=24,
@@ -45,12 +48,18 @@ class Preflight:
         """Return if everything holds, by memory or by trial. Raises `Unavailable`, naming what does not."""
         if self._remembered() == key:
             return
-        trials = [self._trial(image, profile, *trial) for trial in _TRIALS.values()]
-        walls, bites = await asyncio.gather(self._walls(image, profile), asyncio.gather(*trials))
-        failed = [*walls, *(name for name, bit in zip(_TRIALS, bites, strict=True) if not bit)]
-        if failed:
+        if failed := await self._try_all(image, profile):
             raise Unavailable(f"the engine does not enforce {', '.join(failed)}, so nothing is run on it")
         self._remember(key)
+
+    async def _try_all(self, image: str, profile: str) -> list[str]:
+        trials = [self._trial(image, profile, *trial) for trial in _TRIALS.values()]
+        walls, *bites = await asyncio.gather(self._walls(image, profile), *trials, return_exceptions=True)
+        for fault in (walls, *bites):  # only now that all have ended, and their containers with them
+            if isinstance(fault, BaseException):
+                raise fault
+        assert isinstance(walls, list)
+        return [*walls, *(name for name, bit in zip(_TRIALS, bites, strict=True) if not bit)]
 
     async def _trial(self, image: str, profile: str, code: str, tighter: dict[str, int], expected: str) -> bool:
         limits = _TIGHT.model_copy(update={"disk_bytes": _MIB, **tighter})
@@ -77,15 +86,20 @@ class Preflight:
             await worker.destroy()
 
     def _remembered(self) -> str | None:
-        if self._memory is None or not self._memory.exists():
-            return None
-        return self._memory.read_text().strip()
+        try:
+            return None if self._memory is None else self._memory.read_text().strip()
+        except (OSError, UnicodeDecodeError):
+            return None  # then it is tried again
 
     def _remember(self, key: str) -> None:
-        if self._memory is not None:
-            beside = self._memory.with_suffix(".new")
+        if self._memory is None:
+            return
+        beside = self._memory.with_suffix(".new")
+        try:
             beside.write_text(key + "\n")
             beside.replace(self._memory)
+        except OSError as fault:
+            log.warning("sandbox.preflight_not_remembered", reason=str(fault))
 
 
 def breaches(seen: dict[str, Any], limits: Limits, shm_bytes: int) -> list[str]:

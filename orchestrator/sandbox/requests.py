@@ -22,6 +22,8 @@ MAX_STRING_BYTES = 128 * 2**10
 MAX_STRINGS_BYTES = 2**20
 MAX_PATH_BYTES = 1_024
 MAX_PATH_PIECES = 64
+RUNNER_BYTES = 12 * 2**20
+"""What a worker's memory holds beside a request and the little that the smallest program needs."""
 _PAGE = 4096
 _INODES_BEFORE = 3  # of the tmpfs itself, the working directory and /tmp
 _STEERING = re.compile(
@@ -181,6 +183,9 @@ def _limits(request: ExecutionRequest, profile: Profile, faults: list[Fault]) ->
 
 def _room(request: ExecutionRequest, contents: Mapping[str | None, bytes], limits: Limits) -> Iterator[Fault]:
     """Whether the files fit, counted as a tmpfs counts: whole pages, and an inode for each file and folder."""
+    whole = len(request.code.encode()) + sum(map(len, contents.values()))
+    if whole + RUNNER_BYTES > limits.memory_bytes:
+        yield Fault(("limits", "memory_bytes"), f"cannot hold the {whole:,} bytes of program, stdin and files")
     pages = sum(-(-len(content) // _PAGE) for path, content in contents.items() if path is not None)
     space = limits.disk_bytes // _PAGE * _PAGE
     if pages * _PAGE > space:

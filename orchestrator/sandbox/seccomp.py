@@ -2,8 +2,10 @@
 
 import json
 import tomllib
+from collections.abc import Iterator
 from functools import cache
 from importlib.resources import files
+from itertools import product
 from typing import Any
 
 _EPERM = 1
@@ -17,8 +19,10 @@ def profile() -> str:
 
 def compiled(source: dict[str, Any]) -> dict[str, Any]:
     """Translate the list: everything is refused with EPERM but what a rule allows."""
-    allowed = [_rule("SCMP_ACT_ALLOW", entry) for entry in source["allow"]]
-    refused = [{**_rule("SCMP_ACT_ERRNO", entry), "errnoRet": entry["errno"]} for entry in source["refuse"]]
+    allowed = [rule for entry in source["allow"] for rule in _rules("SCMP_ACT_ALLOW", entry)]
+    refused = [
+        {**rule, "errnoRet": entry["errno"]} for entry in source["refuse"] for rule in _rules("SCMP_ACT_ERRNO", entry)
+    ]
     return {
         "defaultAction": "SCMP_ACT_ERRNO",
         "defaultErrnoRet": _EPERM,
@@ -27,14 +31,17 @@ def compiled(source: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _rule(action: str, entry: dict[str, Any]) -> dict[str, Any]:
-    return {"names": entry["names"].split(), "action": action, "args": [_condition(c) for c in entry.get("when", [])]}
+def _rules(action: str, entry: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """One rule for each combination of the values that the entry's conditions name; within a rule all must hold."""
+    for args in product(*(list(_conditions(when)) for when in entry.get("when", []))):
+        yield {"names": entry["names"].split(), "action": action, "args": list(args)}
 
 
-def _condition(when: dict[str, int]) -> dict[str, Any]:
-    """One test of an argument: equal to a number, or equal in the bits of a mask."""
-    if "mask" in when:
-        op, value, second = "SCMP_CMP_MASKED_EQ", when["mask"], when["equals"]
-    else:
-        op, value, second = "SCMP_CMP_EQ", when["equals"], 0
-    return {"index": when["index"], "op": op, "value": value, "valueTwo": second}
+def _conditions(when: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Tests of one argument: equal to one of the numbers, or equal to it in the bits of a mask."""
+    numbers = when["equals"] if isinstance(when["equals"], list) else [when["equals"]]
+    for number in numbers:
+        if "mask" in when:
+            yield {"index": when["index"], "op": "SCMP_CMP_MASKED_EQ", "value": when["mask"], "valueTwo": number}
+        else:
+            yield {"index": when["index"], "op": "SCMP_CMP_EQ", "value": number, "valueTwo": 0}

@@ -87,6 +87,10 @@ class Sandbox:
         """How it stands, and why, for a person."""
         return self._monitor.health()
 
+    def load(self) -> str:
+        """How much runs, waits and is ready, for a person."""
+        return f"{self._slots.running} running, {self._slots.waiting} waiting, {self._pool.armed} armed"
+
     def admit(self, request: ExecutionRequest) -> Limits:
         """The limits that will hold. Raises `Invalid` with all faults of the request."""
         return requests.admit(request, self._profiles).limits

@@ -4,6 +4,7 @@ What the job gets is a plain `__main__`: nothing of the runner stays in its modu
 """
 
 import ctypes
+import fcntl
 import os
 import resource
 import signal
@@ -12,16 +13,41 @@ import sys
 import place
 
 _PR_SET_DUMPABLE = 4
+_READY, _GATE = 3, 4
+_CLEAR_OF_ALL = 32
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def become(uid: int, open_files: int, env: dict[str, str], streams: tuple[int, int, int]) -> None:
-    """Turn this process into the job's first one: own session, own ids, no right, no descriptor but three."""
+def become(uid: int, open_files: int, env: dict[str, str], fds: tuple[int, int, int, int, int]) -> None:
+    """Turn this process into the job's first one: own session, own ids, no right, no descriptor but three.
+
+    `fds` are its three streams, the pipe to say that it is done, and the gate to wait at. A process that cannot give up
+    its rights ends here, without that word.
+    """
+    try:
+        _take_descriptors(fds)
+        _give_up_rights(uid, open_files)
+        os.chdir(place.WORK)
+        os.environ.clear()
+        os.environ.update(env)
+    except BaseException:  # noqa: BLE001 - whatever it is, nothing of the job may run
+        os._exit(1)
+    os.write(_READY, b"!")
+    os.read(_GATE, 1)
+    os.closerange(_READY, _GATE + 1)
+
+
+def _take_descriptors(fds: tuple[int, int, int, int, int]) -> None:
     os.setsid()
-    _default_signals()
-    for target, source in enumerate(streams):
-        os.dup2(source, target)
-    os.closerange(3, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+    signal.set_wakeup_fd(-1)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    high = [fcntl.fcntl(fd, fcntl.F_DUPFD, _CLEAR_OF_ALL) for fd in fds]  # first out of each other's way
+    for target, source in enumerate(high):
+        os.dup2(source, target, inheritable=target < _READY)
+    os.closerange(_GATE + 1, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+
+
+def _give_up_rights(uid: int, open_files: int) -> None:
     with open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
         file.write("1000")  # where memory runs out, the kernel takes the job before the runner
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -31,9 +57,6 @@ def become(uid: int, open_files: int, env: dict[str, str], streams: tuple[int, i
     os.setresuid(uid, uid, uid)
     if _libc.prctl(_PR_SET_DUMPABLE, 1, 0, 0, 0) != 0:  # else /dev/stdout and /proc/self would be root's
         raise OSError(ctypes.get_errno(), "prctl")
-    os.chdir(place.WORK)
-    os.environ.clear()
-    os.environ.update(env)
 
 
 def run_script(args: list[str], forget: set[str]) -> None:
@@ -78,9 +101,3 @@ def _tell(fault: BaseException) -> None:
     if isinstance(fault, KeyboardInterrupt):
         os.kill(os.getpid(), signal.SIGINT)
     raise SystemExit(1)
-
-
-def _default_signals() -> None:
-    signal.set_wakeup_fd(-1)
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())

@@ -9,6 +9,7 @@ import struct
 
 HEADER = struct.Struct("<BI16s")
 NO_NONCE = bytes(16)
+CHUNK = 65_536
 
 JOB, GO, CANCEL = 1, 2, 3  # from the host
 HELLO, STARTED, STDOUT, STDERR, RESULT = 16, 17, 18, 19, 20  # from the runner
@@ -36,6 +37,27 @@ def read_frame(fd: int) -> tuple[int, bytes, bytearray]:
     """The next frame from the host: kind, nonce, payload."""
     kind, size, nonce = HEADER.unpack(read_exactly(fd, HEADER.size))
     return kind, nonce, read_exactly(fd, size)
+
+
+class Intake:
+    """The rest of a frame that is too large to be held twice: taken piece by piece, straight to where it belongs."""
+
+    def __init__(self, fd: int, size: int) -> None:
+        self._fd = fd
+        self._left = size
+
+    def take(self, size: int) -> bytes:
+        """Up to `size` bytes, at least one."""
+        data = os.read(self._fd, min(size, self._left, CHUNK))
+        if not data:
+            raise HostGone
+        self._left -= len(data)
+        return data
+
+    def skip(self) -> None:
+        """Read the rest and forget it."""
+        while self._left:
+            self.take(self._left)
 
 
 def write_frame(fd: int, kind: int, nonce: bytes, payload: bytes = b"") -> None:

@@ -14,6 +14,7 @@ import json  # noqa: E402
 import os  # noqa: E402
 import signal  # noqa: E402
 import struct  # noqa: E402
+from functools import partial  # noqa: E402
 from typing import Any  # noqa: E402
 
 import become  # noqa: E402
@@ -35,42 +36,53 @@ def main() -> list[str] | None:
     hello = {"version": VERSION, "cgroup": counters.version, "python": ".".join(map(str, sys.version_info[:3]))}
     frames.write_frame(1, frames.HELLO, frames.NO_NONCE, json.dumps(hello).encode())
     gc.freeze()  # what is here now is the runner's: a job's collections need not look at it
-    job, parts = _take_job()
+    job, intake = _take_header()
     try:
-        place.prepare(job["uid"], parts)
-        stdin = _stdin([content for role, _, content in parts if role == "stdin"])
+        stdin = _place(job, intake)
     except OSError as fault:
-        return _refuse(fault)
-    del parts
+        intake.skip()
+        return _refuse(f"its files could not be written: {os.strerror(fault.errno or 0)}")
     return _fork(job, stdin, counters, wake)
 
 
-def _take_job() -> tuple[dict[str, Any], list[place.Part]]:
-    """The job's frame: the length of a JSON header, the header, then the bytes of its parts in the header's order."""
-    _, _, payload = frames.read_frame(0)
-    view = memoryview(payload)
-    end = _LENGTH.size + _LENGTH.unpack_from(payload)[0]
-    job = json.loads(bytes(view[_LENGTH.size : end]))
-    parts = []
+def _take_header() -> tuple[dict[str, Any], frames.Intake]:
+    """The head of the job's frame: the length of a JSON header, then the header; its parts follow in its order."""
+    _, size, _ = frames.HEADER.unpack(frames.read_exactly(0, frames.HEADER.size))
+    (head,) = _LENGTH.unpack(frames.read_exactly(0, _LENGTH.size))
+    job: dict[str, Any] = json.loads(frames.read_exactly(0, head))
+    return job, frames.Intake(0, size - _LENGTH.size - head)
+
+
+def _place(job: dict[str, Any], intake: frames.Intake) -> int:
+    """Put each part where it belongs; the job's standard input, which is at its end at once if none was given."""
+    place.prepare(job["uid"])
+    stdin = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
     for role, path, size in job["parts"]:
-        parts.append((role, path, view[end : end + size]))
-        end += size
-    return job, parts
+        if role == "program":
+            place.receive_program(intake, size)
+        elif role == "stdin":
+            stdin = place.receive_stdin(intake, size)
+        else:
+            place.as_user(job["uid"], partial(place.receive_file, intake, size, path))
+    return stdin
 
 
 def _fork(job: dict[str, Any], stdin: int, counters: Counters, wake: int) -> list[str] | None:
-    """Fork; the child waits at a gate until the parent watches, so that no limit misses its first instant."""
+    """Fork; the child becomes the job, says so, and waits at a gate until the parent watches.
+
+    So a child that cannot give up its rights is told from a program that fails, and no limit misses the first instant.
+    """
     out, err = place.as_user(job["uid"], lambda: (os.pipe(), os.pipe()))  # its own, so it may open /dev/stdout
-    gate = os.pipe()
+    ready, gate = os.pipe(), os.pipe()
     leader = os.fork()
     if leader == 0:
-        os.close(gate[1])
-        os.read(gate[0], 1)
-        become.become(job["uid"], job["limits"]["open_files"], job["env"], (stdin, out[1], err[1]))
+        become.become(job["uid"], job["limits"]["open_files"], job["env"], (stdin, out[1], err[1], ready[1], gate[0]))
         arguments: list[str] = job["args"]
         return arguments
-    for fd in (out[1], err[1], gate[0], stdin):
+    for fd in (out[1], err[1], ready[1], gate[0], stdin):
         os.close(fd)
+    if not os.read(ready[0], 1):
+        return _refuse("the runner could not give up its rights")
     _, nonce, _ = frames.read_frame(0)
     watch = Watch(leader, job["limits"], job["cpus"], counters, nonce)
     watch.add_output(out[0], "stdout", frames.STDOUT)
@@ -82,21 +94,10 @@ def _fork(job: dict[str, Any], stdin: int, counters: Counters, wake: int) -> lis
     return None
 
 
-def _refuse(fault: OSError) -> None:
-    """Say that the job's files do not fit, before anything of it ran."""
+def _refuse(reason: str) -> None:
+    """Say why the job was not begun."""
     _, nonce, _ = frames.read_frame(0)
-    frames.write_frame(1, frames.RESULT, nonce, json.dumps({"refused": os.strerror(fault.errno or 0)}).encode())
-
-
-def _stdin(given: list[memoryview]) -> int:
-    """A descriptor that reads what was given, then its end; at its end at once if nothing was."""
-    if not given:
-        return os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
-    fd = os.memfd_create("stdin")
-    place.write_all(fd, given[0])
-    readable = os.open(f"/proc/self/fd/{fd}", os.O_RDONLY | os.O_CLOEXEC)
-    os.close(fd)
-    return readable
+    frames.write_frame(1, frames.RESULT, nonce, json.dumps({"refused": reason}).encode())
 
 
 def _wake_at_child_end() -> int:

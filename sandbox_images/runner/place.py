@@ -8,6 +8,8 @@ import os
 from collections.abc import Callable
 from typing import TypeVar
 
+from frames import Intake
+
 Answer = TypeVar("Answer")
 
 BOX = "/box"
@@ -17,19 +19,33 @@ PROGRAM = "/program/main.py"
 
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
-Part = tuple[str, str, memoryview]
-"""A piece of the job: its role (`program`, `stdin`, `file`), its path if it is a file, its bytes."""
 
-
-def prepare(uid: int, parts: list[Part]) -> None:
-    """Make the job's directories and write its program and files. Raises `OSError` where they do not fit."""
+def prepare(uid: int) -> None:
+    """Make the job's directories, and nothing else for it to write to. Raises `OSError` where they do not fit."""
     os.umask(0o022)
     os.chmod(BOX, 0o1777)
-    as_user(uid, lambda: _furnish([(path, content) for role, path, content in parts if role == "file"]))
+    as_user(uid, _furnish)
     os.chmod(BOX, 0o711)  # nothing but the two directories can be made in it
-    for role, _, content in parts:
-        if role == "program":
-            _write(PROGRAM, content, 0o444)
+
+
+def receive_program(intake: Intake, size: int) -> None:
+    """Write the program, for all to read and nobody to change."""
+    _receive(intake, size, os.open(PROGRAM, _NEW, 0o444))
+
+
+def receive_file(intake: Intake, size: int, path: str) -> None:
+    """Write one file of the working directory and the folders that it needs; call it as the job's user."""
+    target = f"{WORK}/{path}"
+    os.makedirs(os.path.dirname(target), exist_ok=True)
+    _receive(intake, size, os.open(target, _NEW, 0o644))
+
+
+def receive_stdin(intake: Intake, size: int) -> int:
+    """A descriptor that reads what was given, then its end."""
+    fd = os.memfd_create("stdin")
+    readable = os.open(f"/proc/self/fd/{fd}", os.O_RDONLY | os.O_CLOEXEC)
+    _receive(intake, size, fd)
+    return readable
 
 
 def as_user(uid: int, work: Callable[[], Answer]) -> Answer:
@@ -49,25 +65,19 @@ def free() -> tuple[int, int]:
     return state.f_bfree * state.f_bsize, state.f_ffree
 
 
-def _furnish(files: list[tuple[str, memoryview]]) -> None:
+def _furnish() -> None:
     os.mkdir(WORK, 0o755)
     os.mkdir(TMP)
     os.chmod(TMP, 0o1777)
-    for path, content in files:
-        target = f"{WORK}/{path}"
-        os.makedirs(os.path.dirname(target), exist_ok=True)
-        _write(target, content, 0o644)
 
 
-def _write(path: str, content: memoryview, mode: int) -> None:
-    fd = os.open(path, _NEW, mode)
+def _receive(intake: Intake, size: int, fd: int) -> None:
+    """Copy the next `size` bytes into a descriptor and close it."""
     try:
-        write_all(fd, content)
+        while size:
+            data = memoryview(intake.take(size))
+            size -= len(data)
+            while data:
+                data = data[os.write(fd, data) :]
     finally:
         os.close(fd)
-
-
-def write_all(fd: int, content: memoryview) -> None:
-    """Write all of `content`, however many calls that takes."""
-    while content:
-        content = content[os.write(fd, content) :]

@@ -13,7 +13,6 @@ import frames
 import place
 from counters import Counters
 
-CHUNK = 65_536
 FLOOD_BYTES = 8 * 2**20
 """How far past its limit a stream may run, read and thrown away, before the job is ended for it."""
 _SHORTEST_LOOK_S = 0.002
@@ -98,7 +97,7 @@ class Watch:
         """Take what is there of one output, keep what may be kept; whether more may be there."""
         stream = self._open[fd]
         try:
-            data = os.read(fd, CHUNK)
+            data = os.read(fd, frames.CHUNK)
         except BlockingIOError:
             return False
         if not data:

@@ -93,7 +93,7 @@ class DockerBackend:
     async def _in_thread(self, work: Callable[[], T]) -> T:
         try:
             return await self._threads.run(work)
-        except (DockerException, OSError) as fault:
+        except (DockerException, OSError, RuntimeError) as fault:  # the last where the threads are closed already
             raise Unavailable(f"the engine failed: {_short(fault)}") from fault
 
     async def kill(self, name: str, *, ended: bool) -> bool:
