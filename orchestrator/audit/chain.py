@@ -3,15 +3,17 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from orchestrator.kernel.canonical import canonical_json, sha256_hex
+import pydantic_core
+
+from orchestrator.kernel.canonical import sha256_hex
 
 GENESIS = "0" * 64
 FIELDS = ("seq", "time", "actor", "action", "subject", "outcome", "approval_id", "data")
 
 
 def link(row: Mapping[str, Any], prev_hash: str) -> str:
-    """The hash of a row that follows `prev_hash`. `data` is the JSON text as stored."""
-    return sha256_hex(prev_hash.encode() + canonical_json([row[name] for name in FIELDS]))
+    """The hash of a row that follows `prev_hash`: over that and the JSON list of its fields, `data` as stored text."""
+    return sha256_hex(prev_hash.encode() + pydantic_core.to_json([row[name] for name in FIELDS]))
 
 
 def first_bad(rows: Iterable[Any], prev_hash: str = GENESIS, seq: int = 1) -> tuple[int | None, str, int]:

@@ -5,10 +5,10 @@ committed: nothing is published that was not committed, and nothing committed st
 """
 
 import asyncio
-import json
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
+import pydantic_core
 import structlog
 from sqlalchemy import func, select
 
@@ -142,7 +142,7 @@ def _audit_row(entry: Entry, seq: int, now: str, prev_hash: str) -> dict[str, An
         "subject": entry.subject,
         "outcome": entry.outcome,
         "approval_id": entry.approval_id,
-        "data": json.dumps(entry.data, ensure_ascii=False, sort_keys=True),
+        "data": pydantic_core.to_json(entry.data).decode(),
         "prev_hash": prev_hash,
     }
     row["hash"] = chain.link(row, prev_hash)

@@ -37,6 +37,8 @@ class PluginServices:
 
     async def run_code(self, call: Call, code: str, fields: Mapping[str, Any]) -> dict[str, Any]:
         request = _validated(ExecutionRequest, {**fields, "code": code})
+        if self.desk is not None:
+            self.desk.set_out(call.query_id)
         caller = dataclasses.replace(call.caller, source="plugin")
         outcome = await self._executions.run(request, caller, query_id=call.query_id)
         return outcome.model_dump(mode="json")
@@ -45,6 +47,7 @@ class PluginServices:
         if self.desk is None:
             raise Invalid("queries are not served yet", code="starting")
         request = _validated(QueryRequest, {**fields, "text": text})
+        self.desk.set_out(call.query_id)
         caller = dataclasses.replace(call.caller, source="plugin")
         answer = await self.desk.answer(request, caller, parent=call.query_id, deadline=call.deadline)
         found: dict[str, Any] = json.loads(answer)
@@ -59,6 +62,8 @@ class PluginServices:
             raise Invalid(f"an event's data is JSON: {fault}") from None
         if size > _MOST_EVENT_BYTES:
             raise Invalid(f"an event's data has at most {_MOST_EVENT_BYTES} bytes", code="too_large")
+        if call is not None and self.desk is not None:
+            self.desk.set_out(call.query_id)
         owner = call.caller.owner if call else None
         source = f"plugin:{plugin}"
         subject = call.query_id if call else plugin

@@ -48,5 +48,5 @@ class FakeClock:
 
 def rfc3339(moment: datetime) -> str:
     """`2026-01-02T03:04:05.678Z`: UTC with milliseconds, the one spelling of time on the wire and in the store."""
-    text = moment.astimezone(UTC).isoformat(timespec="milliseconds")
-    return text.removesuffix("+00:00") + "Z"
+    utc = moment if moment.tzinfo is UTC else moment.astimezone(UTC)
+    return utc.isoformat(timespec="milliseconds")[:-6] + "Z"

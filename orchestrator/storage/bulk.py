@@ -4,11 +4,11 @@ The driver lets go of the interpreter lock at each step of a statement and has t
 statement for all rows is one step.
 """
 
-import json
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
+import pydantic_core
 from sqlalchemy import JSON, Table
 
 from orchestrator.storage.port import Tx
@@ -26,7 +26,9 @@ def insert_rows(tx: Tx, table: Table, rows: Sequence[dict[str, Any]], *, ignore_
     at_once = max(1, _MOST_VARIABLES // len(names))
     for start in range(0, len(rows), at_once):
         chunk = rows[start : start + at_once]
-        values = tuple(json.dumps(row[n]) if n in as_json else row[n] for row in chunk for n in names)
+        values = tuple(
+            pydantic_core.to_json(row[n]).decode() if n in as_json else row[n] for row in chunk for n in names
+        )
         tx.exec_driver_sql(_statement(table.fullname, names, len(chunk), ignore_known), values)
 
 
