@@ -221,6 +221,22 @@ class TestBrainRouting:
         outcome = (await runner.post("/query", json=ask)).json["response"]
         assert (outcome["status"], outcome["stdout"]) == ("ok", "42\n")
 
+    async def test_a_problem_carries_the_id_of_the_query_that_was_asked(self, start_daemon: Any) -> None:
+        """CONTRACT 2: of a query that failed within it, the outer one's."""
+        source = "async def handle(request):\n    return await MANAGER.query('blorb')\ndef init(manager):\n    global MANAGER\n    MANAGER = manager\n"
+        running = await start_daemon({"outer.py": source})
+        answer = await running.keyless.post("/query", json={"text": "x", "plugin": "outer"})
+        assert (answer.status, answer.json["code"]) == (422, "no_route")
+        kept = (await running.keyless.get(f"/query/{answer.json['id']}")).json
+        assert (kept["status"], kept["plugin"], kept["error"]["code"]) == ("failed", "outer", "no_route")
+
+    async def test_events_of_a_query_come_before_those_it_causes(self, client: Client, admin: Client) -> None:
+        query_id = (await client.post("/query", json=REVERSE)).json["id"]
+        events = await read_events(client, "?topic=query.*", count=3, subject=query_id, last="0")
+        started = [r for r in (await admin.get("/v1/audit?limit=1000")).json["items"] if r["data"].get("query_id") == query_id]
+        assert [e["topic"] for e in events] == ["query.received", "query.routed", "query.completed"]
+        assert events[1]["time"] <= started[-1]["time"] <= events[2]["time"]
+
     async def test_a_routing_hook_decides_before_keywords(self, start_daemon: Any) -> None:
         """R2-06: seed 002's consciousness_engine."""
         running = await start_daemon({

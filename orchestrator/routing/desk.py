@@ -105,8 +105,11 @@ class Desk:
         try:
             answer = await self._travel(trip)
         except OrchestratorError as fault:
-            fault.extra.setdefault("id", trip.id)
+            fault.extra["id"] = trip.id  # of a plugin's own query that failed, the one that the client asked
             await self._failed(trip, fault)
+            raise
+        except Exception:
+            await self._failed(trip, OrchestratorError("a defect of the daemon"))
             raise
         finally:
             del self._under_way[trip.id]
@@ -142,8 +145,10 @@ class Desk:
         self._check_intent(request.intent, caller)
         if request.dry_run:
             return await self._routed_only(trip)
-        digest = self._host.table()[trip.plugin].digest
-        trip.permit = await self._grants.plugin_permit(trip.plugin, digest, trip.id, caller)
+        plugin = self._host.table().get(trip.plugin)
+        if plugin is None:
+            raise Invalid(f"the plugin {trip.plugin} was removed just now", code="no_route")
+        trip.permit = await self._grants.plugin_permit(trip.plugin, plugin.digest, trip.id, caller)
         trip.departure = _departure(trip)
         later = asyncio.get_running_loop().call_later(_SOON_S, self._set_out, trip)
         message = HandleMessage(
