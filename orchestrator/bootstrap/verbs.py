@@ -32,6 +32,14 @@ class Job:
         return [str(self.settings.venv / "bin" / "python"), *words]
 
 
+_TESTED_WITH = (
+    ("systemd-analyze", "systemd", "checks the unit file"),
+    ("kill", "procps", "what the unit reloads the daemon with"),
+    ("curl", "curl", "types the README's tour"),
+)
+"""Programs that the suite runs and a bare machine may lack: program, package, what for."""
+
+
 def run(job: Job) -> int:
     """set everything up, then the daemon in the foreground"""
     env = prepare.everything(job.settings, job.machine, job.console)
@@ -40,8 +48,8 @@ def run(job: Job) -> int:
 
 def test(job: Job) -> int:
     """set everything up, then lint, the unit tests' coverage, and the whole suite"""
-    checked = {} if job.machine.which("systemd-analyze") else {"systemd": "checks the unit file"}
-    env = prepare.everything(job.settings, job.machine, job.console, also=checked)
+    missing = {package: why for program, package, why in _TESTED_WITH if not job.machine.which(program)}
+    env = prepare.everything(job.settings, job.machine, job.console, also=missing)
     failed = [name for name, passes in (("lint", _lint), ("coverage", _coverage)) if not passes(job, env)]
     suite = job.python("-m", "pytest")
     job.console.step("suite", f"failed so far: {', '.join(failed)}; the tests run anyway" if failed else "all tests")
