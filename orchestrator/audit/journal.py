@@ -63,6 +63,12 @@ class Journal:
 
     async def write(self, work: Callable[[Tx], tuple[T, Sequence[Entry]]], parts: Sequence[Part] = ()) -> T:
         """Run a state change that also answers what happened; both, and the parts, are durable when this returns."""
+        return await self.submit(work, parts)
+
+    def submit(
+        self, work: Callable[[Tx], tuple[T, Sequence[Entry]]], parts: Sequence[Part] = ()
+    ) -> "asyncio.Future[T]":
+        """The same without waiting: done when durable, and before anything that is written later."""
         draft = _Draft(())
 
         def transaction(tx: Tx) -> T:
@@ -70,7 +76,7 @@ class Journal:
             return value
 
         own = (self._write_drafts, draft)
-        return await self._store.submit(transaction, *parts, own, after=lambda: self._publish(draft))
+        return self._store.submit(transaction, *parts, own, after=lambda: self._publish(draft))
 
     def _write_drafts(self, tx: Tx, drafts: list["_Draft"]) -> None:
         """Append the entries of all transactions of one commit, in order."""

@@ -105,4 +105,3 @@ def _clone(checkout: Path, target: Path, console: Console) -> None:
     commands.run(["git", "clone", "--no-hardlinks", "--quiet", str(checkout), str(target)], console, env=env)
     commands.run(["git", "-C", str(target), "remote", "remove", "origin"], console, env=env)
     leave.unlink()
-

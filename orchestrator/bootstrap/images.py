@@ -47,7 +47,6 @@ class Images:
         added.images = {"digest": digest, "host": endpoint.host, "ids": sorted(after), "added": sorted(fresh)}
         self._ledger.write(added)
 
-
     def _command(self, keep: list[str]) -> list[str]:
         """The builder, as root where it lays out a root file system."""
         argv = [str(self._settings.program), "images", "build", "--if-missing"]

@@ -1,6 +1,6 @@
 """One execution of untrusted code: what is asked, what it may use, what happened (CONTRACT 4)."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Protocol
 
 from pydantic import Field
 
@@ -28,6 +28,8 @@ class Limits(Model):
     open_files: Annotated[int, Field(ge=16, le=2**20)] = Field(256, description="Open files of one process.")
     stdout_bytes: Positive = Field(2**20, description="What is kept of the standard output.")
     stderr_bytes: Positive = Field(2**20, description="What is kept of the standard error.")
+    artifact_bytes: Positive = Field(8 * 2**20, description="All artifacts together.")
+    artifacts: Annotated[int, Field(ge=0, le=100_000)] = Field(64, description="How many files become artifacts.")
 
 
 class LimitsRequest(Model):
@@ -42,6 +44,8 @@ class LimitsRequest(Model):
     open_files: int | None = None
     stdout_bytes: int | None = None
     stderr_bytes: int | None = None
+    artifact_bytes: int | None = None
+    artifacts: int | None = None
 
 
 class Base64File(Model):
@@ -50,23 +54,62 @@ class Base64File(Model):
     base64: str
 
 
+Content = str | Base64File
+Files = Annotated[dict[str, Content], Field(max_length=1024)]
+Arguments = Annotated[list[str], Field(max_length=256)]
+Glob = Annotated[str, Field(min_length=1, max_length=256)]
+
+
+class Case(Model):
+    """One run of a program among several: what differs from the request, and what it should print."""
+
+    stdin: Content | None = None
+    args: Arguments | None = Field(None, description="In place of the request's.")
+    files: Files = Field(default_factory=dict, description="Beside the request's, or in place of one of the same path.")
+    limits: LimitsRequest = Field(default_factory=LimitsRequest, description="Over the request's.")
+    expected_stdout: str | None = Field(
+        None, max_length=8 * 2**20, description="Compared outside of the sandbox; the program never sees it."
+    )
+
+
 class ExecutionRequest(Model):
     """A program and how to run it."""
 
     code: str = Field(description="The program's source.", max_length=16 * 2**20)
     language: Name = "python"
-    stdin: str | Base64File | None = Field(None, description="Standard input; at its end at once if absent.")
-    args: list[str] = Field(default_factory=list, max_length=256, description="sys.argv[1:]")
+    stdin: Content | None = Field(None, description="Standard input; at its end at once if absent.")
+    args: Arguments = Field(default_factory=list, description="sys.argv[1:]")
     env: dict[str, str] = Field(default_factory=dict, max_length=256)
-    files: dict[str, str | Base64File] = Field(
-        default_factory=dict, max_length=1024, description="Files in the working directory, by relative path."
+    files: Files = Field(default_factory=dict, description="Files in the working directory, by relative path.")
+    artifacts: Annotated[list[Glob], Field(max_length=64)] = Field(
+        default_factory=list,
+        description="Globs of files in the working directory that the answer shall carry; `**` goes through folders.",
     )
-    isolation: Literal["container"] = "container"
+    cases: Annotated[list[Case], Field(min_length=1, max_length=256)] | None = Field(
+        None, description="Run the program once for each, one after another."
+    )
+    stop_on: Literal["first_failure"] | None = Field(None, description="Leave out the cases after one that failed.")
+    isolation: Literal["container", "cell"] = "container"
     profile: Name = "default"
     limits: LimitsRequest = Field(default_factory=LimitsRequest)
     subject: Annotated[str, Field(min_length=1, max_length=200)] | None = Field(
         None, description="Whose code this is, where one key serves several people."
     )
+
+
+OutputName = Literal["stdout", "stderr"]
+
+
+class Progress(Protocol):
+    """Who wants to know how an execution comes along. Neither method may wait or raise."""
+
+    def status(self, status: str) -> None:
+        """It is `queued`, or `running`."""
+        ...
+
+    def output(self, name: OutputName, data: bytes) -> None:
+        """A piece of output that is kept."""
+        ...
 
 
 class Usage(View):
@@ -92,10 +135,24 @@ class SandboxFacts(View):
     dev: bool | None = Field(None, description="Present and true where a development backend served.")
 
 
-class Execution(View):
-    """An execution's outcome. `status` is a verdict about the code; faults of the daemon are `infra`."""
+class Artifact(View):
+    """One file that a program left."""
 
-    id: str
+    bytes: int
+    sha256: str
+    base64: str
+
+
+class Skipped(View):
+    """One file that was asked for and is not among the artifacts, and why."""
+
+    path: str
+    reason: str
+
+
+class Outcome(View):
+    """How one run of a program ended. `status` is a verdict about the code; faults of the daemon are `infra`."""
+
     status: Status
     exit_code: int | None = None
     signal: str | None = Field(None, description="Name of the signal that it died of, such as SIGSEGV.")
@@ -106,9 +163,17 @@ class Execution(View):
     stdout_truncated: bool = False
     stderr_truncated: bool = False
     encoding: Literal["utf-8", "base64"] = "utf-8"
-    artifacts: dict[str, dict[str, str | int]] = Field(default_factory=dict)
-    artifacts_skipped: list[dict[str, str]] = Field(default_factory=list)
+    artifacts: dict[str, Artifact] = Field(default_factory=dict)
+    artifacts_skipped: list[Skipped] = Field(default_factory=list)
     usage: Usage = Field(default_factory=Usage)
+    passed: bool | None = Field(None, description="Whether it printed what was expected; null where nothing was.")
+
+
+class Execution(Outcome):
+    """An execution's outcome. With `cases`, each has its own; the whole is that of the first that did not end well."""
+
+    id: str
+    cases: list[Outcome] | None = None
     sandbox: SandboxFacts | None = None
     language: str = "python"
     profile: str = "default"

@@ -21,6 +21,7 @@ from orchestrator.config.places import Places
 from orchestrator.contracts.callers import Scope
 from orchestrator.daemon import lock
 from orchestrator.daemon.services import PluginServices
+from orchestrator.governance.execution_log import ExecutionLog
 from orchestrator.governance.executions import Executions
 from orchestrator.governance.grants import Grants
 from orchestrator.governance.identities import Identities, Identity
@@ -87,8 +88,9 @@ async def build(configuration: Configuration, places: Places) -> AsyncIterator[D
         )
         await sandbox.start()
         stack.push_async_callback(sandbox.close)
-        executions = Executions(sandbox, grants, journal, store, blobs, clock, metrics)
+        executions = Executions(sandbox, grants, ExecutionLog(journal, store, blobs), clock, metrics, supervisor)
         await executions.open()
+        stack.push_async_callback(executions.close)
 
         async def record(topic: str, subject: str, data: dict[str, Any]) -> None:
             await journal.record(Entry(topic, subject, "daemon", data.pop("outcome", "ok"), data, source="host"))

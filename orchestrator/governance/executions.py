@@ -3,28 +3,19 @@
 Whoever wants code run, a client, a plugin or the Python interface, comes through here.
 """
 
-from collections.abc import Callable
+import asyncio
 from typing import Any, Protocol
 
-import pydantic_core
-from sqlalchemy import insert, select, update
-
-from orchestrator.audit.entries import Entry
-from orchestrator.audit.journal import Journal
-from orchestrator.contracts.callers import Caller, Scope
+from orchestrator.contracts.callers import Caller
 from orchestrator.contracts.errors import NotFound, OrchestratorError
-from orchestrator.contracts.executions import Execution, ExecutionRequest, Limits
+from orchestrator.contracts.executions import Execution, ExecutionRequest, Limits, OutputName, Progress
 from orchestrator.contracts.permits import Permit
+from orchestrator.governance.execution_log import ExecutionLog
 from orchestrator.governance.grants import EXECUTE, Grants
 from orchestrator.kernel.clock import Clock, rfc3339
 from orchestrator.kernel.ids import new_id
 from orchestrator.kernel.metrics import Metrics
-from orchestrator.storage.blobs import Blobs
-from orchestrator.storage.port import Store, Tx
-from orchestrator.storage.schema import executions
-
-_OUTPUTS = ("stdout", "stderr", "artifacts")
-_KILLED = {"timeout", "oom", "output_limit", "cancelled"}
+from orchestrator.kernel.tasks import Supervisor
 
 
 class SandboxPort(Protocol):
@@ -34,202 +25,180 @@ class SandboxPort(Protocol):
         """The limits that will hold. Raises `Invalid` with all faults of the request."""
         ...
 
+    def cancel(self, execution_id: str) -> bool:
+        """End an execution; its `run` then answers `cancelled`. False if it is not under way."""
+        ...
+
     async def run(
-        self,
-        execution_id: str,
-        request: ExecutionRequest,
-        *,
-        owner: str,
-        permit: Permit,
-        on_status: Callable[[str], None],
-    ) -> Execution:
+        self, execution_id: str, request: ExecutionRequest, *, owner: str, key_id: str | None, permit: Permit,
+        progress: Progress,
+    ) -> Execution:  # fmt: skip
         """Run it. Raises `Unavailable` or `TooMany` if it did not start; otherwise every outcome is an `Execution`."""
         ...
+
+
+class Running:
+    """One execution under way: whose it is, how far it is, who listens to its output, and its end."""
+
+    def __init__(
+        self, execution_id: str, request: ExecutionRequest, limits: Limits, caller: Caller, created_at: str
+    ) -> None:
+        self.id = execution_id
+        self.request = request
+        self.limits = limits
+        self.caller = caller
+        self.created_at = created_at
+        self.listener: Progress | None = None
+        self.now = "queued"
+        self.ended = asyncio.Event()
+        self.accepted = asyncio.Event()
+        self.task: asyncio.Task[Execution | OrchestratorError] | None = None
+
+    def status(self, status: str) -> None:
+        """It is `queued`, or `running`."""
+        self.now = status
+        self.accepted.set()
+
+    def output(self, name: OutputName, data: bytes) -> None:
+        """A piece of its output."""
+        if self.listener is not None:
+            self.listener.output(name, data)
+
+    def view(self) -> Execution:
+        """It as it is now."""
+        return Execution.model_validate({**self._told(), "id": self.id, "status": self.now})
+
+    def complete(self, outcome: Execution) -> Execution:
+        """Its outcome with what is known of it here."""
+        return outcome.model_copy(update=self._told())
+
+    def _told(self) -> dict[str, Any]:
+        asked = self.request
+        told = {"language": asked.language, "profile": asked.profile, "subject": asked.subject}
+        return {**told, "created_at": self.created_at}
 
 
 class Executions:
     """Governed executions, running and past."""
 
     def __init__(
-        self,
-        sandbox: SandboxPort,
-        grants: Grants,
-        journal: Journal,
-        store: Store,
-        blobs: Blobs,
-        clock: Clock,
-        metrics: Metrics,
-    ) -> None:
+        self, sandbox: SandboxPort, grants: Grants, log: ExecutionLog, clock: Clock, metrics: Metrics,
+        supervisor: Supervisor,
+    ) -> None:  # fmt: skip
         self._sandbox = sandbox
         self._grants = grants
-        self._journal = journal
-        self._store = store
-        self._blobs = blobs
+        self._log = log
         self._clock = clock
         self._metrics = metrics
-        self._running: dict[str, str] = {}
+        self._supervisor = supervisor
+        self._running: dict[str, Running] = {}
 
     async def open(self) -> None:
-        """Say of executions that a dead daemon left behind what is true of them: they may have run."""
-        query = select(executions.c.id).where(executions.c.status.in_(("queued", "running")))
-        left = [row.id for row in await self._store.read(lambda tx: tx.execute(query).all())]
-        for execution_id in left:
-            lost = Execution(
-                id=execution_id, status="infra", reason="The daemon ended while this ran: it may have run."
-            )
-            entry = Entry("sandbox.completed", execution_id, "daemon", outcome="infra", data={"reason": lost.reason})
-            await self._finish(lost, entry)
+        """Say of executions that a dead daemon left behind what is true of them."""
+        for execution_id in await self._log.unfinished():
+            await self._log.lost(execution_id)
+
+    async def close(self) -> None:
+        """Cancel what nobody waits for any more, and wait until it is written down."""
+        tasks = [running.task for running in self._running.values() if running.task is not None]
+        for execution_id in list(self._running):
+            self._sandbox.cancel(execution_id)
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     async def run(self, request: ExecutionRequest, caller: Caller, *, query_id: str | None = None) -> Execution:
-        """Run code for a caller. Refusals raise; whatever the code did is an `Execution`."""
-        execution_id, created_at = new_id(), rfc3339(self._clock.now())
-        facts: dict[str, Any] = {"key_id": caller.key_id, "query_id": query_id, "source": caller.source}
-        try:
-            limits = self._sandbox.admit(request)
-            permit = self._grants.permit(EXECUTE, execution_id, caller)
-        except OrchestratorError as fault:
-            await self._refused(execution_id, caller, facts, fault, None)
-            raise
-        facts |= {"permit_id": permit.id, "approved_by": permit.approved_by}
-        await self._begin(execution_id, created_at, request, limits, caller, permit, facts)
-        try:
-            outcome = await self._sandbox.run(
-                execution_id,
-                request,
-                owner=caller.owner,
-                permit=permit,
-                on_status=lambda s: self._mark(execution_id, s),
-            )
-        except OrchestratorError as fault:
-            await self._refused(execution_id, caller, facts, fault, permit)
-            raise
-        finally:
-            self._running.pop(execution_id, None)
-        told = {
-            "language": request.language,
-            "profile": request.profile,
-            "subject": request.subject,
-            "created_at": created_at,
-        }
-        outcome = outcome.model_copy(update=told)
-        await self._finish(outcome, _completed(outcome, caller, permit, facts))
-        self._metrics.executions.labels(outcome.status, request.isolation).inc()
-        self._metrics.execution_seconds.observe(outcome.usage.wall_ms / 1000)
-        return outcome
+        """Run code for a caller. Refusals raise; whatever the code did is an `Execution`.
+
+        A caller that is cancelled takes the program down with it.
+        """
+        running, permit, facts = await self._permitted(request, caller, query_id)
+        return await self._run(running, permit, facts)
+
+    async def start(self, request: ExecutionRequest, caller: Caller, listener: Progress | None = None) -> Running:
+        """Begin to run code, and answer when it has a place in the queue. Refusals raise if they come by then."""
+        running, permit, facts = await self._permitted(request, caller, None)
+        running.listener = listener
+        running.task = self._supervisor.child("execution", self._end(running, permit, facts))
+        accepted = self._supervisor.child("execution.accepted", running.accepted.wait())
+        await asyncio.wait({running.task, accepted}, return_when=asyncio.FIRST_COMPLETED)
+        accepted.cancel()
+        if running.task.done() and isinstance(fault := running.task.result(), OrchestratorError):
+            raise fault
+        return running
+
+    async def cancel(self, execution_id: str, caller: Caller) -> Execution:
+        """End an execution and answer how it ended; one that has ended stays as it is. Raises `NotFound`."""
+        running = self._running.get(execution_id)
+        if running is not None and not caller.sees(running.caller.owner):
+            raise NotFound("no such execution")
+        if running is not None:
+            self._sandbox.cancel(execution_id)
+            await running.ended.wait()
+        return await self._log.get(execution_id, caller)
 
     async def get(self, execution_id: str, caller: Caller) -> Execution:
         """One execution with its outputs. Raises `NotFound` for another's, too."""
-        query = select(executions).where(executions.c.id == execution_id)
-        row = await self._store.read(lambda tx: tx.execute(query).mappings().first())
-        if row is None or not caller.sees(row["owner"]):
-            raise NotFound("no such execution")
-        outputs = pydantic_core.from_json(await self._blobs.get(row["outputs_ref"])) if row["outputs_ref"] else {}
-        return Execution.model_validate({**self._summary(row), **outputs})
+        running = self._running.get(execution_id)
+        if running is not None and caller.sees(running.caller.owner):
+            return running.view()
+        return await self._log.get(execution_id, caller)
 
     async def page(
         self, caller: Caller, *, limit: int, before: str | None = None, subject: str | None = None
     ) -> list[dict[str, Any]]:
         """Executions without their outputs, newest first."""
-        query = select(executions).order_by(executions.c.id.desc()).limit(limit)
-        if not caller.may(Scope.ADMIN):
-            query = query.where(executions.c.owner == caller.owner)
-        if before is not None:
-            query = query.where(executions.c.id < before)
-        if subject is not None:
-            query = query.where(executions.c.subject == subject)
-        rows = await self._store.read(lambda tx: tx.execute(query).mappings().all())
-        return [self._summary(row) for row in rows]
+        rows = await self._log.page(caller, limit=limit, before=before, subject=subject)
+        for row in rows:
+            if (running := self._running.get(row["id"])) is not None:
+                row["status"] = running.now
+        return rows
 
-    def _summary(self, row: Any) -> dict[str, Any]:
-        summary = {n: row[n] for n in ("id", "status", "language", "profile", "subject", "created_at")}
-        summary |= row["summary"] or {}
-        summary["status"] = self._running.get(row["id"], row["status"])
-        return summary
+    async def _permitted(
+        self, request: ExecutionRequest, caller: Caller, query_id: str | None
+    ) -> tuple[Running, Permit, dict[str, Any]]:
+        facts: dict[str, Any] = {"key_id": caller.key_id, "query_id": query_id, "source": caller.source}
+        execution_id, created_at = new_id(), rfc3339(self._clock.now())
+        try:
+            limits = self._sandbox.admit(request)
+            permit = self._grants.permit(EXECUTE, execution_id, caller)
+        except OrchestratorError as fault:
+            await self._log.refused(execution_id, caller, facts, fault, None)
+            raise
+        running = Running(execution_id, request, limits, caller, created_at)
+        facts |= {"permit_id": permit.id, "approved_by": permit.approved_by}
+        return running, permit, facts
 
-    def _mark(self, execution_id: str, status: str) -> None:
-        self._running[execution_id] = status
-
-    async def _begin(
-        self,
-        execution_id: str,
-        created_at: str,
-        request: ExecutionRequest,
-        limits: Limits,
-        caller: Caller,
-        permit: Permit,
-        facts: dict[str, Any],
-    ) -> None:
-        (request_ref,), kept = self._blobs.part(request.model_dump_json(exclude_defaults=True).encode())
-        row = {
-            "id": execution_id,
-            "owner": caller.owner,
-            "query_id": facts["query_id"],
-            "created_at": created_at,
-            "status": "queued",
-            "language": request.language,
-            "profile": request.profile,
-            "subject": request.subject,
-            "permit_id": permit.id,
-            "request_ref": request_ref,
-        }
-        data = {**facts, "request_ref": request_ref, "limits": limits.model_dump()}
-        entry = Entry("sandbox.started", execution_id, caller.owner, "started", data, caller.owner, permit.basis_id)
-
-        def work(tx: Tx) -> tuple[None, list[Entry]]:
-            tx.execute(insert(executions), row)
-            return None, [entry]
-
-        self._mark(execution_id, "queued")
-        await self._journal.write(work, [kept])
-
-    async def _finish(self, outcome: Execution, entry: Entry) -> None:
-        dump = outcome.model_dump(mode="json", exclude_none=True)
-        outputs = {name: dump.pop(name) for name in _OUTPUTS}
-        parts, ref = [], None
-        if any(outputs.values()):
-            (ref,), kept = self._blobs.part(pydantic_core.to_json(outputs))
-            parts.append(kept)
-            entry.data["outputs_ref"] = ref
-        values = {"status": outcome.status, "summary": dump, "outputs_ref": ref}
-
-        def work(tx: Tx) -> tuple[None, list[Entry]]:
-            tx.execute(update(executions).where(executions.c.id == outcome.id).values(**values))
-            return None, [entry]
-
-        await self._journal.write(work, parts)
-
-    async def _refused(
-        self, execution_id: str, caller: Caller, facts: dict[str, Any], fault: OrchestratorError, permit: Permit | None
-    ) -> None:
-        entry = Entry(
-            "sandbox.refused",
-            execution_id,
-            caller.owner,
-            fault.code,
-            {**facts, "detail": fault.detail},
-            caller.owner,
-            permit.basis_id if permit else None,
-        )
-
-        def work(tx: Tx) -> tuple[None, list[Entry]]:
-            refused = {"reason": fault.detail, "id": execution_id}
-            tx.execute(
-                update(executions).where(executions.c.id == execution_id).values(status="infra", summary=refused)
+    async def _run(self, running: Running, permit: Permit, facts: dict[str, Any]) -> Execution:
+        """Run it while its start is being written down; it counts as ended when its end is."""
+        caller = running.caller
+        self._running[running.id] = running
+        begun = self._log.begin(running.id, running.created_at, running.request, running.limits, caller, permit, facts)
+        begun.add_done_callback(lambda done: self._end_unwritten(running.id, done))
+        try:
+            outcome = await self._sandbox.run(
+                running.id, running.request, owner=caller.owner, key_id=caller.key_id, permit=permit, progress=running
             )
-            return None, [entry]
+            await begun
+            outcome = running.complete(outcome)
+            await self._log.finish(outcome, caller, permit, facts)
+        except OrchestratorError as fault:
+            await begun
+            await self._log.refused(running.id, caller, facts, fault, permit)
+            raise
+        finally:
+            del self._running[running.id]
+            running.ended.set()
+        self._metrics.executions.labels(outcome.status, running.request.isolation).inc()
+        self._metrics.execution_seconds.observe(outcome.usage.wall_ms / 1000)
+        return outcome
 
-        await self._journal.write(work)
+    async def _end(self, running: Running, permit: Permit, facts: dict[str, Any]) -> Execution | OrchestratorError:
+        """Run it for nobody in particular: a refusal is an answer, too."""
+        try:
+            return await self._run(running, permit, facts)
+        except OrchestratorError as fault:
+            return fault
 
-
-def _completed(outcome: Execution, caller: Caller, permit: Permit, facts: dict[str, Any]) -> Entry:
-    data = {
-        **facts,
-        "exit_code": outcome.exit_code,
-        "signal": outcome.signal,
-        "limits_hit": outcome.limits_hit,
-        "reason": outcome.reason,
-        "usage": outcome.usage.model_dump(),
-        "sandbox": outcome.sandbox.model_dump(exclude_none=True) if outcome.sandbox else None,
-    }
-    topic = "sandbox.killed" if outcome.status in _KILLED else "sandbox.completed"
-    return Entry(topic, outcome.id, caller.owner, outcome.status, data, caller.owner, permit.basis_id)
+    def _end_unwritten(self, execution_id: str, begun: "asyncio.Future[None]") -> None:
+        """What cannot be written down does not run on."""
+        if begun.cancelled() or begun.exception() is not None:
+            self._sandbox.cancel(execution_id)

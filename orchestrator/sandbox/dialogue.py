@@ -4,18 +4,22 @@ It knows streams and frames, no engine: a backend gives it a reader and a writer
 """
 
 import os
-from collections.abc import Callable
-from typing import Any
+from collections.abc import AsyncIterator
 
 from pydantic import BaseModel, ValidationError
 
-from orchestrator.sandbox import frames
-from orchestrator.sandbox.frames import BrokenStream, Kind, Sink, Source
-from orchestrator.sandbox.jobs import Evidence, Job, RawOutcome
+from orchestrator.contracts.executions import OutputName
+from orchestrator.sandbox import artifacts, frames
+from orchestrator.sandbox.artifacts import Entry
+from orchestrator.sandbox.frames import BrokenStream, Kind, Part, Role, Sink, Source
+from orchestrator.sandbox.jobs import Evidence, Job, Observer, RawOutcome
+
+MAX_ENTRIES = 100_000
+"""More than any profile's inodes; a longer listing is a broken or a forged one."""
 
 
 class Hello(BaseModel):
-    """A runner's first word."""
+    """A runner's word that it is ready for a job."""
 
     version: int
     cgroup: int
@@ -23,74 +27,125 @@ class Hello(BaseModel):
 
 
 async def greet(reader: Source) -> Hello:
-    """Wait until a fresh runner is ready. Raises `BrokenStream`."""
+    """Wait until a runner is ready, fresh or wiped. Raises `BrokenStream`."""
     kind, _, payload = await frames.read(reader)
     if kind is not Kind.HELLO:
         raise BrokenStream(f"its first word was {kind.name}")
     try:
-        return Hello.model_validate_json(payload)
+        return Hello.model_validate(frames.lines(payload))
     except ValidationError as fault:
         raise BrokenStream("its first word makes no sense") from fault
-
-
-class _Refusal(BaseModel):
-    """A runner's word that it did not begin, and why."""
-
-    refused: str
 
 
 class Dialogue:
     """One job in one worker."""
 
-    def __init__(self, reader: Source, writer: Sink) -> None:
+    def __init__(self, reader: Source, writer: Sink, job: Job, observer: Observer) -> None:
         self._reader = reader
         self._writer = writer
+        self._job = job
+        self._observer = observer
         self._nonce = os.urandom(len(frames.NO_NONCE))
         self.outcome = RawOutcome()
 
-    async def hold(self, job: Job, header: dict[str, Any], on_started: Callable[[], None]) -> None:
+    async def hold(self) -> None:
         """Talk until the runner has told its evidence. Raises `BrokenStream` where it ends without."""
-        sending = frames.pack_job(header, job.parts) + frames.pack(Kind.GO, self._nonce)
-        self._writer.write(sending)
-        try:
-            await self._writer.drain()
-        except OSError as fault:
-            raise BrokenStream("the container did not take the job") from fault
-        while not await self._take(job, on_started):
+        await self._say(frames.pack_job(self._nonce, _parts(self._job)))
+        while not await self._take():
             pass
 
     def cancel(self) -> None:
         """Ask the runner to end the job."""
-        self._writer.write(frames.pack(Kind.CANCEL))
+        self._writer.write(frames.pack(Kind.CANCEL, self._nonce))
 
-    async def _take(self, job: Job, on_started: Callable[[], None]) -> bool:
-        """Take one frame; whether it was the last."""
+    async def gather(self) -> None:
+        """After the job's end: fetch the artifacts that are wanted. Raises `BrokenStream`."""
+        wanted, outcome = self._job.wanted, self.outcome
+        if wanted is None or outcome.evidence is None:
+            return
+        await self._say(frames.pack(Kind.LIST, self._nonce))
+        choice = artifacts.choose([entry async for entry in self._entries()], wanted)
+        outcome.artifacts_skipped = choice.skipped
+        for path, size in choice.files:
+            content = await self._content(path, size)
+            if len(content) == size:
+                outcome.artifacts[path] = content
+            else:
+                outcome.artifacts_skipped.append((path, "unreadable"))
+
+    async def _say(self, data: bytes) -> None:
+        self._writer.write(data)
+        try:
+            await self._writer.drain()
+        except OSError as fault:
+            raise BrokenStream("the container did not take the job") from fault
+
+    async def _hear(self) -> tuple[Kind, bytes]:
         kind, nonce, payload = await frames.read(self._reader)
         if nonce != self._nonce:
             raise BrokenStream("a frame without the nonce")
-        if kind is Kind.STARTED:
-            self.outcome.started = True
-            on_started()
-        elif kind is Kind.STDOUT:
-            _keep(self.outcome.stdout, payload, job.limits.stdout_bytes)
-        elif kind is Kind.STDERR:
-            _keep(self.outcome.stderr, payload, job.limits.stderr_bytes)
-        elif kind is Kind.RESULT:
-            self._conclude(payload)
-            return True
+        return kind, payload
+
+    async def _take(self) -> bool:
+        """Take one frame of a job under way; whether it was the last."""
+        kind, payload = await self._hear()
+        limits, outcome = self._job.limits, self.outcome
+        if kind is Kind.REFUSED and not outcome.started:
+            outcome.loss, outcome.detail = "refused", payload.decode(errors="replace")
+        elif kind is Kind.STARTED and not outcome.started:
+            outcome.started = True
+            self._observer.started()
+        elif kind is Kind.STDOUT and outcome.started:
+            self._keep("stdout", outcome.stdout, payload[: limits.stdout_bytes - len(outcome.stdout)])
+        elif kind is Kind.STDERR and outcome.started:
+            self._keep("stderr", outcome.stderr, payload[: limits.stderr_bytes - len(outcome.stderr)])
+        elif kind is Kind.RESULT and outcome.started:
+            outcome.evidence = _evidence(payload)
         else:
             raise BrokenStream(f"a {kind.name} out of turn")
-        return False
+        return kind in (Kind.REFUSED, Kind.RESULT)
 
-    def _conclude(self, payload: bytes) -> None:
-        try:
-            if self.outcome.started:
-                self.outcome.evidence = Evidence.model_validate_json(payload)
-            else:
-                self.outcome.loss, self.outcome.detail = "refused", _Refusal.model_validate_json(payload).refused
-        except ValidationError as fault:
-            raise BrokenStream("evidence that makes no sense") from fault
+    def _keep(self, name: OutputName, kept: bytearray, data: bytes) -> None:
+        if data:
+            kept += data
+            self._observer.output(name, data)
+
+    async def _entries(self) -> AsyncIterator[Entry]:
+        count = 0
+        while payload := await self._answer(Kind.ENTRIES):
+            for entry in artifacts.entries(payload):
+                count += 1
+                if count > MAX_ENTRIES:
+                    raise BrokenStream("a listing without an end")
+                yield entry
+
+    async def _content(self, path: str, size: int) -> bytes:
+        await self._say(frames.pack(Kind.READ, self._nonce, size.to_bytes(8, "little") + path.encode()))
+        content = bytearray()
+        while payload := await self._answer(Kind.CONTENT):
+            content += payload
+            if len(content) > size:
+                raise BrokenStream("more content than the file has")
+        return bytes(content)
+
+    async def _answer(self, expected: Kind) -> bytes:
+        kind, payload = await self._hear()
+        if kind is not expected:
+            raise BrokenStream(f"a {kind.name} out of turn")
+        return payload
 
 
-def _keep(kept: bytearray, payload: bytes, limit: int) -> None:
-    kept += payload[: max(0, limit - len(kept))]
+def _parts(job: Job) -> list[Part]:
+    """All that a job is, in the order in which the runner takes it."""
+    limits = [(Role.LIMIT, name, b"%d" % value) for name, value in job.limits.model_dump().items()]
+    env = [(Role.ENV, name, value.encode()) for name, value in job.env.items()]
+    command = [(Role.COMMAND, "", text.encode()) for text in job.command]
+    args = [(Role.ARG, "", text.encode()) for text in job.args]
+    return [*limits, *env, *command, *args, *job.parts]
+
+
+def _evidence(payload: bytes) -> Evidence:
+    try:
+        return Evidence.model_validate_strings(frames.lines(payload))
+    except ValidationError as fault:
+        raise BrokenStream("evidence that makes no sense") from fault

@@ -1,17 +1,18 @@
 """What the host and the runner say to each other; the runner's side is `sandbox_images/runner/frames.py`.
 
-A frame is a kind (1 byte), the length of its payload (4 bytes, little endian), a nonce (16 bytes) and the payload.
+A frame is a kind (1 byte), the length of its payload (4 bytes, little endian), a nonce (16 bytes) and the payload. A
+job's payload is a row of parts, each a role (1 byte), the lengths of its name (2) and content (4), name and content.
 Everything that comes from a container is untrusted: sizes are bounded before they are believed.
 """
 
 import asyncio
-import json
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterable
 from enum import IntEnum
-from typing import Any, Protocol
+from typing import Protocol
 
 HEADER = struct.Struct("<BI16s")
+PART = struct.Struct("<BHI")
 NO_NONCE = bytes(16)
 MAX_PAYLOAD_BYTES = 2**20
 """More than any frame that a runner sends; a larger one is a broken or a forged stream."""
@@ -21,15 +22,39 @@ class Kind(IntEnum):
     """All kinds of frames, both ways; CALL and REPLY are reserved for calls from the job to the host."""
 
     JOB = 1
-    GO = 2
-    CANCEL = 3
+    CANCEL = 2
+    LIST = 3
+    READ = 4
+    WRITE = 5
+    WIPE = 6
     HELLO = 16
     STARTED = 17
     STDOUT = 18
     STDERR = 19
     RESULT = 20
+    REFUSED = 21
+    ENTRIES = 22
+    CONTENT = 23
+    VALUE = 24
     CALL = 32
     REPLY = 33
+
+
+class Role(IntEnum):
+    """What one part of a job is."""
+
+    LIMIT = 1
+    ARG = 2
+    ENV = 3
+    COMMAND = 4
+    SESSION = 5
+    PROGRAM = 6
+    STDIN = 7
+    FILE = 8
+
+
+Part = tuple[Role, str, bytes]
+"""A role, a name (of a limit, a variable, a file) and the content."""
 
 
 class Source(Protocol):
@@ -61,11 +86,21 @@ def pack(kind: Kind, nonce: bytes = NO_NONCE, payload: bytes = b"") -> bytes:
     return HEADER.pack(kind, len(payload), nonce) + payload
 
 
-def pack_job(header: dict[str, Any], parts: Sequence[tuple[str, str, bytes]]) -> bytes:
-    """The frame of a job: a JSON header with the list of its parts (role, path, size), then the parts' bytes."""
-    listed = [(role, path, len(content)) for role, path, content in parts]
-    head = json.dumps({**header, "parts": listed}).encode()
-    return pack(Kind.JOB, payload=b"".join([struct.pack("<I", len(head)), head, *(part[2] for part in parts)]))
+def pack_job(nonce: bytes, parts: Iterable[Part]) -> bytes:
+    """The frame of a job."""
+    packed = []
+    for role, name, content in parts:
+        named = name.encode()
+        packed += [PART.pack(role, len(named), len(content)), named, content]
+    return pack(Kind.JOB, nonce, b"".join(packed))
+
+
+def lines(payload: bytes) -> dict[str, str]:
+    """Facts from lines `name=value`. Raises `BrokenStream` where a line is none."""
+    try:
+        return dict(line.split("=", 1) for line in payload.decode().splitlines())
+    except ValueError as fault:
+        raise BrokenStream("facts that make no sense") from fault
 
 
 async def read(stream: Source) -> tuple[Kind, bytes, bytes]:

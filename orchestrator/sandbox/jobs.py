@@ -1,15 +1,20 @@
 """What goes into a worker and what comes out of it: plain data between the service and any backend."""
 
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Protocol
 
 from pydantic import Field
 
-from orchestrator.contracts.executions import Limits
+from orchestrator.contracts.executions import Limits, OutputName
 from orchestrator.contracts.model import Model
+from orchestrator.sandbox.frames import Part
 
 Count = Annotated[int, Field(ge=0)]
 Measure = Annotated[float, Field(ge=0, strict=False)]
+
+
+ENVIRONMENT = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8", "HOME": "/box/work"}
+"""What every job finds in its environment, unless its profile or its request says otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,23 +30,50 @@ class WorkerClass:
 
 
 @dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which files of the working directory are wanted when a job has ended: globs, the most files, the most bytes."""
+
+    globs: list[str]
+    count: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class Job:
-    """One program and what it is given. `parts` are (role, path, bytes); the roles are `program`, `stdin`, `file`."""
+    """One program and what it is given. `parts` are program, input and files.
+
+    `command` runs the program where the runner's own interpreter does not; `env` is the whole environment.
+    """
 
     execution_id: str
     limits: Limits
     args: list[str]
     env: dict[str, str]
-    parts: list[tuple[str, str, bytes]]
+    parts: list[Part]
+    command: list[str] = field(default_factory=list)
+    wanted: Wanted | None = None
+
+
+class Observer(Protocol):
+    """Who watches a job from the host. Neither method may wait or raise."""
+
+    def started(self) -> None:
+        """The job was let go."""
+        ...
+
+    def output(self, name: OutputName, data: bytes) -> None:
+        """It wrote something that is kept."""
+        ...
 
 
 class Evidence(Model):
     """What the runner saw: its own acts and the kernel's counts, never a word of the job.
 
-    `ended_by` names the limit for which the runner ended the job, or `cancel`; `wait_status` is that of `waitpid`.
+    `ended_by` names the limit for which the runner ended the job, or `cancel`; `wait_status` is that of `waitpid`;
+    `stdout_bytes` and `stderr_bytes` are all that came, kept or not.
     """
 
-    ended_by: Literal["wall_ms", "cpu_ms", "stdout_bytes", "stderr_bytes", "cancel"] | None
+    ended_by: Literal["wall_ms", "cpu_ms", "stdout_bytes", "stderr_bytes", "cancel"] | None = None
     wait_status: Count
     survivors: bool
     wall_ms: Measure
@@ -51,7 +83,8 @@ class Evidence(Model):
     pids_refused: Count
     disk_free_bytes: Count
     inodes_free: Count
-    output_bytes: dict[Literal["stdout", "stderr"], Count]
+    stdout_bytes: Count
+    stderr_bytes: Count
 
 
 Loss = Literal["silent", "oom", "died", "refused", "cancelled"]
@@ -70,3 +103,5 @@ class RawOutcome:
     wall_ms: float = 0.0
     stdout: bytearray = field(default_factory=bytearray)
     stderr: bytearray = field(default_factory=bytearray)
+    artifacts: dict[str, bytes] = field(default_factory=dict)
+    artifacts_skipped: list[tuple[str, str]] = field(default_factory=list)

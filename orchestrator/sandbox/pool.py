@@ -1,6 +1,6 @@
-"""Workers at hand: a few armed ones of the usual class, fresh ones of any other.
+"""Workers at hand: a few armed ones of the usual class, cells of those who come back, fresh ones of any other class.
 
-A worker is used once. What is taken is replaced at once, in the background; nothing here waits for a clock.
+What was used is replaced when its job has ended, so that making a container does not slow the job that took one.
 """
 
 import asyncio
@@ -14,10 +14,13 @@ from orchestrator.kernel.clock import Clock
 from orchestrator.kernel.metrics import Metrics
 from orchestrator.kernel.tasks import Supervisor
 from orchestrator.sandbox.backends.port import Backend, Worker
+from orchestrator.sandbox.cells import Cells, Domain
 from orchestrator.sandbox.jobs import WorkerClass
 from orchestrator.sandbox.settings import SandboxSettings
 
 log = structlog.get_logger("sandbox")
+
+_MOMENT_S = 0.01
 
 
 class Pool:
@@ -33,8 +36,17 @@ class Pool:
         self._supervisor = supervisor
         self._armed: list[tuple[float, Worker]] = []
         self._arming = 0
+        self._cells = Cells(settings.cells, settings.cell_idle_s, settings.cell_uses)
+        self._expiry: asyncio.TimerHandle | None = None
         self._usual: WorkerClass | None = None
+        self._leaving: list[Worker] = []
+        self._settling: asyncio.TimerHandle | None = None
         self._under_way: set[asyncio.Task[Any]] = set()
+
+    @property
+    def cells(self) -> int:
+        """How many cells rest."""
+        return len(self._cells)
 
     @property
     def armed(self) -> int:
@@ -42,28 +54,73 @@ class Pool:
         return sum(worker.alive for _, worker in self._armed)
 
     def arm(self, usual: WorkerClass | None) -> None:
-        """From now on keep workers of this class ready, or of none; those of another class go."""
+        """From now on keep workers of this class ready; those of another class go, and without one all cells, too."""
         self._usual = usual
+        for cell in self._cells.clear() if usual is None else ():
+            self.dispose(cell)
         for entry in [entry for entry in self._armed if entry[1].kind != usual]:
             self._armed.remove(entry)
             self.dispose(entry[1])
         self._refill()
 
-    async def take(self, kind: WorkerClass, execution_id: str, *, fresh: bool = False) -> tuple[Worker, bool]:
-        """A worker that has run nothing, and whether it was armed. Raises `Unavailable`."""
+    async def take(
+        self, kind: WorkerClass, execution_id: str, domain: Domain | None = None, *, fresh: bool = False
+    ) -> tuple[Worker, bool]:
+        """A worker, and whether it was at hand. Raises `Unavailable`.
+
+        It has run nothing, or only jobs of `domain` before; `fresh` is for one that takes none that waited.
+        """
+        if not fresh and domain is not None and (cell := self._cells.take(domain, kind)) is not None:
+            return cell, True
         worker = None if fresh or kind != self._usual else self._pop()
         if worker is not None:
-            self._refill()
             return worker, True
         return await self._finish(self._begin("launch", self._launch(kind, execution_id))), False
 
     def dispose(self, worker: Worker) -> None:
-        """Have a worker killed and removed, in the background."""
-        self._begin("destroy", worker.destroy())
+        """Have a worker killed and removed, and what is missing made anew, in the background, in a moment.
+
+        Not at once, since making and removing containers takes the processors that the answer still needs.
+        """
+        self._leaving.append(worker)
+        self._settle_soon()
+
+    def keep(self, worker: Worker, domain: Domain) -> None:
+        """Have a worker wiped, and kept for its domain."""
+        self._leaving += self._cells.give(worker, domain, self._clock.monotonic())
+        self._settle_soon()
+        self._watch_expiry()
+
+    def _watch_expiry(self) -> None:
+        """Look again when the next cell may have rested for too long; while none rests, nothing is looked at."""
+        if self._expiry is None and self._cells:
+            self._expiry = asyncio.get_running_loop().call_later(self._settings.cell_idle_s / 2, self._expire)
+
+    def _expire(self) -> None:
+        self._expiry = None
+        for worker in self._cells.expired(self._clock.monotonic()):
+            self.dispose(worker)
+        self._watch_expiry()
+
+    def _settle_soon(self) -> None:
+        if self._settling is None:
+            self._settling = asyncio.get_running_loop().call_later(_MOMENT_S, self._settle)
+
+    def _settle(self) -> None:
+        """Begin to make what is missing and to remove what is not needed any more."""
+        self._settling = None
+        self._refill()
+        while self._leaving:
+            self._begin("destroy", self._leaving.pop().destroy())
 
     async def close(self) -> None:
-        """Remove the armed workers, and wait until all that was made or handed back is gone."""
+        """Remove all workers that wait, and wait until all that was made or handed back is gone."""
         self.arm(None)
+        if self._expiry is not None:
+            self._expiry.cancel()
+        if self._settling is not None:
+            self._settling.cancel()
+        self._settle()
         while self._under_way:
             await asyncio.wait(self._under_way)
 

@@ -13,9 +13,10 @@ from typing import Any
 import structlog
 
 from orchestrator.contracts.errors import Unavailable
-from orchestrator.contracts.executions import Limits
+from orchestrator.contracts.executions import Limits, OutputName
 from orchestrator.sandbox.backends.port import Backend
-from orchestrator.sandbox.jobs import Job, RawOutcome, WorkerClass
+from orchestrator.sandbox.frames import Role
+from orchestrator.sandbox.jobs import ENVIRONMENT, Job, RawOutcome, WorkerClass
 from orchestrator.sandbox.verdict import judge
 
 log = structlog.get_logger("sandbox")
@@ -33,6 +34,16 @@ _WALLS = files("orchestrator.sandbox.trials").joinpath("walls.py").read_text()
 
 
 NETWORK = "the absence of a network"
+
+
+class _Nobody:
+    """Watches no trial."""
+
+    def started(self) -> None:
+        return
+
+    def output(self, name: OutputName, data: bytes) -> None:
+        return
 
 
 class Preflight:
@@ -81,7 +92,8 @@ class Preflight:
         kind = WorkerClass(image, profile, limits.memory_bytes, limits.pids, limits.disk_bytes, limits.inodes)
         worker = await self._backend.launch(kind, "preflight")
         try:
-            return await worker.run(Job("preflight", limits, [], {}, [("program", "", code.encode())]), lambda: None)
+            job = Job("preflight", limits, [], ENVIRONMENT, [(Role.PROGRAM, "main.py", code.encode())])
+            return await worker.run(job, _Nobody())
         finally:
             await worker.destroy()
 

@@ -1,208 +1,122 @@
-"""Whether a request can be run at all: pure, and all of its faults told at once (CONTRACT 4, R2-08).
+"""From a request to what can be run: pure, and all of its faults told at once (CONTRACT 4, R2-08).
 
 What passes here fits: the runner writes the files into exactly the space and the inodes that are counted here.
 """
 
 import base64
 import binascii
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
-from pydantic import ValidationError
-
-from orchestrator.contracts.errors import Invalid
-from orchestrator.contracts.executions import Base64File, ExecutionRequest, Limits
+from orchestrator.contracts.executions import Case, Content, ExecutionRequest, Limits
+from orchestrator.sandbox import rules
+from orchestrator.sandbox.frames import Part, Role
+from orchestrator.sandbox.jobs import ENVIRONMENT, Job, Wanted
 from orchestrator.sandbox.profiles import Profile
-
-MAX_PROGRAM_BYTES = 16 * 2**20
-MAX_STRING_BYTES = 128 * 2**10
-"""The most that the kernel takes as one argument or one variable of a program."""
-MAX_STRINGS_BYTES = 2**20
-MAX_PATH_BYTES = 1_024
-MAX_PATH_PIECES = 64
-RUNNER_BYTES = 12 * 2**20
-"""What a worker's memory holds beside a request and the little that the smallest program needs."""
-_PAGE = 4096
-_INODES_BEFORE = 3  # of the tmpfs itself, the working directory and /tmp
-_STEERING = re.compile(
-    r"(LD_|DYLD_|PYTHON|BASH_FUNC_).*|NODE_OPTIONS|NODE_PATH|BASH_ENV|ENV|SHELLOPTS|BASHOPTS|IFS|PS4|GLIBC_TUNABLES|GCONV_PATH"
-)
-_CONTROL = re.compile(r"[\x00-\x1f\x7f=]")
+from orchestrator.sandbox.rules import Fault, Loc
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
-    """One thing that is wrong: where, what mends it, and its code where it has a narrower one."""
+class AdmittedCase:
+    """One run of an admitted program: the limits that hold, its arguments, its parts as bytes, what it should print."""
 
-    loc: tuple[str | int, ...]
-    msg: str
-    code: str = "invalid"
+    limits: Limits
+    args: list[str]
+    env: dict[str, str]
+    parts: list[Part]
+    wanted: Wanted | None
+    command: list[str]
+    expected_stdout: str | None
+
+    def job(self, execution_id: str) -> Job:
+        """What a worker gets to do; the expected output stays here."""
+        return Job(execution_id, self.limits, self.args, self.env, self.parts, self.command, self.wanted)
 
 
 @dataclass(frozen=True, slots=True)
 class Admitted:
-    """A request that can be run: its profile, the limits that hold, and its parts as bytes."""
+    """A request that can be run: its profile, its cases (one where it names none), its bytes in memory."""
 
     profile: Profile
-    limits: Limits
-    parts: list[tuple[str, str, bytes]]
+    cases: list[AdmittedCase]
+    weight: int
+
+    @property
+    def memory_bytes(self) -> int:
+        """The most memory that any of its cases may use."""
+        return max(case.limits.memory_bytes for case in self.cases)
 
 
 def admit(request: ExecutionRequest, profiles: Mapping[str, Profile]) -> Admitted:
     """Judge a request. Raises `Invalid` with every fault of it."""
-    faults: list[Fault] = [*_program(request), *_args(request.args), *_env(request.env)]
-    contents = dict(_contents(request, faults))
-    faults += _paths(list(request.files))
+    faults: list[Fault] = [*rules.program(request.code), *rules.env(request.env)]
     profile = profiles.get(request.profile)
-    limits = None
     if profile is None:
         faults.append(Fault(("profile",), f"unknown; there are {', '.join(sorted(profiles)) or 'none'}"))
     else:
-        faults += _language(request, profile)
-        limits = _limits(request, profile, faults)
-    if limits is not None:
-        faults += _room(request, contents, limits)
-    if faults or profile is None or limits is None:
-        raise refusal(faults)
-    return Admitted(profile, limits, _parts(request, contents))
+        faults += rules.language(request.language, profile)
+    common = _Common(request, profile, faults)
+    if request.cases is None:
+        cases = [common.case(Case(), ())]
+    else:
+        cases = [common.case(case, ("cases", index)) for index, case in enumerate(request.cases)]
+    admitted = [case for case in cases if case is not None]
+    if faults or profile is None:
+        raise rules.refusal(faults)
+    return Admitted(profile, admitted, common.weight)
 
 
-def refusal(faults: list[Fault]) -> Invalid:
-    """All faults as one error; its code is the narrower one where all agree on it."""
-    codes = {fault.code for fault in faults}
-    first = faults[0]
-    return Invalid(
-        f"{'.'.join(map(str, first.loc))}: {first.msg}" + (f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""),
-        code=codes.pop() if len(codes) == 1 else "invalid",
-        errors=[{"loc": list(fault.loc), "msg": fault.msg} for fault in faults],
-    )
+class _Common:
+    """What all cases of a request share, and how each is made from it. All that is wrong goes to `faults`."""
 
+    def __init__(self, request: ExecutionRequest, profile: Profile | None, faults: list[Fault]) -> None:
+        self._request = request
+        self._profile = profile
+        self._faults = faults
+        self._program = request.code.encode()
+        self._stdin = self._content(("stdin",), request.stdin)
+        self._files = self._contents((), request.files)
+        self.weight = 2 * len(self._program) + self._own(self._files, self._stdin)
+        wrong = list(rules.paths((), list(request.files)))
+        self._wrong_paths = {fault.loc[-1] for fault in wrong}
+        faults += [*rules.args((), request.args), *wrong]
 
-def _program(request: ExecutionRequest) -> Iterator[Fault]:
-    if len(request.code.encode()) > MAX_PROGRAM_BYTES:
-        yield Fault(("code",), f"larger than {MAX_PROGRAM_BYTES:,} bytes")
+    def case(self, case: Case, loc: Loc) -> AdmittedCase | None:
+        """One case over what is common; None where something is wrong with it."""
+        request, before = self._request, len(self._faults)
+        own, stdin = self._contents(loc, case.files), self._content((*loc, "stdin"), case.stdin)
+        self.weight += self._own(own, stdin)
+        files, stdin = {**self._files, **own}, self._stdin if stdin is None else stdin
+        self._faults += rules.args(loc, case.args or []) if loc else ()
+        self._faults += [fault for fault in rules.paths(loc, list(files)) if fault.loc[-1] not in self._wrong_paths]
+        limits = self._limits(case, loc)
+        if limits is None or len(self._faults) > before:
+            return None
+        self._faults += rules.room(loc, self._program, files, stdin, limits)
+        wanted = Wanted(request.artifacts, limits.artifacts, limits.artifact_bytes) if request.artifacts else None
+        parts: list[Part] = [(Role.PROGRAM, "main.py", self._program)]
+        parts += [] if stdin is None else [(Role.STDIN, "", stdin)]
+        parts += [(Role.FILE, path, content) for path, content in files.items()]
+        args = request.args if case.args is None else case.args
+        return AdmittedCase(limits, args, {**ENVIRONMENT, **request.env}, parts, wanted, [], case.expected_stdout)
 
+    def _limits(self, case: Case, loc: Loc) -> Limits | None:
+        stated = self._request.limits.model_dump(exclude_none=True) | case.limits.model_dump(exclude_none=True)
+        return None if self._profile is None else rules.limits((*loc, "limits"), stated, self._profile, self._faults)
 
-def _language(request: ExecutionRequest, profile: Profile) -> Iterator[Fault]:
-    if request.language != profile.manifest.language:
-        yield Fault(("language",), f"the profile {profile.name} runs {profile.manifest.language}")
+    def _contents(self, loc: Loc, files: Mapping[str, Content]) -> dict[str, bytes]:
+        found = {path: self._content((*loc, "files", path), content) for path, content in files.items()}
+        return {path: content for path, content in found.items() if content is not None}
 
-
-def _args(args: list[str]) -> Iterator[Fault]:
-    for index, text in enumerate(args):
-        yield from _string(("args", index), text)
-    if sum(map(len, args)) > MAX_STRINGS_BYTES:
-        yield Fault(("args",), f"together larger than {MAX_STRINGS_BYTES:,} characters")
-
-
-def _env(env: Mapping[str, str]) -> Iterator[Fault]:
-    for name, value in env.items():
-        if not name or _CONTROL.search(name):
-            yield Fault(("env", name), "a name is not empty and has neither '=' nor control characters")
-        elif _STEERING.fullmatch(name):
-            yield Fault(("env", name), "steers the loader or the interpreter; leave it out")
-        yield from _string(("env", name), name + value)
-    if sum(len(name) + len(value) for name, value in env.items()) > MAX_STRINGS_BYTES:
-        yield Fault(("env",), f"together larger than {MAX_STRINGS_BYTES:,} characters")
-
-
-def _string(loc: tuple[str | int, ...], text: str) -> Iterator[Fault]:
-    if "\0" in text:
-        yield Fault(loc, "has a NUL character")
-    if len(text.encode()) > MAX_STRING_BYTES:
-        yield Fault(loc, f"larger than {MAX_STRING_BYTES:,} bytes")
-
-
-def _contents(request: ExecutionRequest, faults: list[Fault]) -> Iterator[tuple[str | None, bytes]]:
-    """The bytes of each file by its path, and those of stdin by None."""
-    given: list[tuple[str | None, tuple[str | int, ...], str | Base64File | None]] = [(None, ("stdin",), request.stdin)]
-    given += [(path, ("files", path), content) for path, content in request.files.items()]
-    for path, loc, content in given:
-        if content is None:
-            continue
+    def _content(self, loc: Loc, content: Content | None) -> bytes | None:
+        if content is None or isinstance(content, str):
+            return None if content is None else content.encode()
         try:
-            yield (
-                path,
-                content.encode() if isinstance(content, str) else base64.b64decode(content.base64, validate=True),
-            )
+            return base64.b64decode(content.base64, validate=True)
         except (binascii.Error, ValueError):
-            faults.append(Fault(loc, "is not valid base64"))
+            self._faults.append(Fault(loc, "is not valid base64"))
+            return None
 
-
-def _paths(paths: list[str]) -> Iterator[Fault]:
-    folders = _folders(paths)
-    for path in paths:
-        if wrong := _wrong(path):
-            yield Fault(("files", path), wrong)
-        elif path in folders:
-            yield Fault(("files", path), "is a file here and a folder in another path")
-
-
-def _wrong(path: str) -> str | None:
-    """What is wrong with one path, if anything is."""
-    if path.startswith("/"):
-        return "is absolute; give a path in the working directory"
-    pieces = path.split("/")
-    if ".." in pieces:
-        return "climbs; give a path in the working directory"
-    if "\0" in path or "" in pieces or "." in pieces:
-        return "is no plain path: empty and '.' pieces and NUL are not allowed"
-    too_long = len(path.encode()) > MAX_PATH_BYTES or any(len(piece.encode()) > 255 for piece in pieces)
-    if too_long or len(pieces) > MAX_PATH_PIECES:
-        return f"is too long: {MAX_PATH_PIECES} pieces of 255 bytes, {MAX_PATH_BYTES:,} bytes in all"
-    return None
-
-
-def _limits(request: ExecutionRequest, profile: Profile, faults: list[Fault]) -> Limits | None:
-    """What the request states over what the profile sets, checked against what the profile allows."""
-    stated: dict[str, Any] = request.limits.model_dump(exclude_none=True)
-    holds = {**profile.manifest.limits.default.model_dump(), **stated}
-    if "disk_bytes" not in stated:
-        holds["disk_bytes"] = min(holds["disk_bytes"], max(holds["memory_bytes"], _PAGE))
-    most = profile.manifest.limits.maximum.model_dump()
-    found = [
-        Fault(
-            ("limits", name),
-            f"{value:,} is above the {most[name]:,} of the profile {profile.name}",
-            "limit_above_profile",
-        )
-        for name, value in stated.items()
-        if value > most[name]
-    ]
-    if "disk_bytes" in stated and holds["disk_bytes"] > holds["memory_bytes"]:
-        found.append(Fault(("limits", "disk_bytes"), "above memory_bytes, in which all that is written counts"))
-    try:
-        limits = Limits(**holds)
-    except ValidationError as fault:
-        found += [Fault(("limits", *error["loc"]), error["msg"]) for error in fault.errors()]
-    faults += found
-    return None if found else limits
-
-
-def _room(request: ExecutionRequest, contents: Mapping[str | None, bytes], limits: Limits) -> Iterator[Fault]:
-    """Whether the files fit, counted as a tmpfs counts: whole pages, and an inode for each file and folder."""
-    whole = len(request.code.encode()) + sum(map(len, contents.values()))
-    if whole + RUNNER_BYTES > limits.memory_bytes:
-        yield Fault(("limits", "memory_bytes"), f"cannot hold the {whole:,} bytes of program, stdin and files")
-    pages = sum(-(-len(content) // _PAGE) for path, content in contents.items() if path is not None)
-    space = limits.disk_bytes // _PAGE * _PAGE
-    if pages * _PAGE > space:
-        yield Fault(("files",), f"take {pages * _PAGE:,} bytes, and disk_bytes is {limits.disk_bytes:,}")
-    inodes = _INODES_BEFORE + len(request.files) + len(_folders(list(request.files)))
-    if inodes > limits.inodes:
-        yield Fault(("files",), f"take {inodes:,} inodes, and inodes is {limits.inodes:,}")
-
-
-def _parts(request: ExecutionRequest, contents: Mapping[str | None, bytes]) -> list[tuple[str, str, bytes]]:
-    parts = [("program", "", request.code.encode())]
-    if None in contents:
-        parts.append(("stdin", "", contents[None]))
-    return parts + [("file", path, contents[path]) for path in request.files]
-
-
-def _folders(paths: list[str]) -> set[str]:
-    """All folders that the paths go through: `a/b/c` gives `a` and `a/b`. Paths that are wrong give none."""
-    pieces = [path.split("/") for path in paths if _wrong(path) is None]
-    return {"/".join(of[:count]) for of in pieces for count in range(1, len(of))}
+    def _own(self, files: Mapping[str, bytes], stdin: bytes | None) -> int:
+        """What these hold in memory while they wait: as they came, and as bytes."""
+        return 2 * (sum(map(len, files.values())) + len(stdin or b""))

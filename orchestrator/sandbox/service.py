@@ -1,51 +1,31 @@
 """The sandbox as the rest of the house sees it: admit a request, run it against a permit, say how the engine is."""
 
-import asyncio
-from collections.abc import Callable
-from contextlib import AsyncExitStack
+import os
 from pathlib import Path
 from typing import Literal
 
 from orchestrator.contracts.errors import Unavailable
-from orchestrator.contracts.executions import Execution, ExecutionRequest, Limits
+from orchestrator.contracts.executions import Execution, ExecutionRequest, Limits, Outcome, Progress
 from orchestrator.contracts.permits import Permit, PermitCheck
 from orchestrator.kernel.clock import Clock
 from orchestrator.kernel.metrics import Metrics
 from orchestrator.kernel.tasks import Supervisor
 from orchestrator.sandbox import answers, profiles, requests
 from orchestrator.sandbox.backends.docker import DockerBackend
-from orchestrator.sandbox.backends.port import Facts, Worker
-from orchestrator.sandbox.jobs import Job, RawOutcome, WorkerClass
+from orchestrator.sandbox.backends.port import Facts
+from orchestrator.sandbox.cells import Domain
+from orchestrator.sandbox.jobs import RawOutcome, WorkerClass
 from orchestrator.sandbox.monitor import Monitor
 from orchestrator.sandbox.pool import Pool
 from orchestrator.sandbox.requests import Admitted
+from orchestrator.sandbox.runs import Run
 from orchestrator.sandbox.settings import SandboxSettings
-from orchestrator.sandbox.slots import Slots
+from orchestrator.sandbox.slots import Capacity, Slots
 
 CAPABILITY = "sandbox.execute"
 """What a permit must be for, with the execution's id as its subject."""
-
-OnStatus = Callable[[str], None]
-
-
-class _Run:
-    """One execution under way, and how it can be cancelled at each of its stages."""
-
-    def __init__(self, on_status: OnStatus) -> None:
-        self.on_status = on_status
-        self.cancelled = False
-        self.acquiring: asyncio.Timeout | None = None
-        self.worker: Worker | None = None
-        self.warm = False
-        self.queued_ms = 0.0
-        self.start_ms = 0.0
-
-    def cancel(self) -> None:
-        self.cancelled = True
-        if self.worker is not None:
-            self.worker.cancel()
-        elif self.acquiring is not None and not self.acquiring.expired():
-            self.acquiring.reschedule(asyncio.get_running_loop().time())
+MAX_KEPT_BYTES = 32 * 2**20
+"""The outputs of all cases of one execution together; what is more is cut."""
 
 
 class Sandbox:
@@ -67,11 +47,12 @@ class Sandbox:
         self._clock = clock
         self._metrics = metrics
         self._profiles = profiles.load(images_dir)
-        self._slots = Slots(settings.max_running, settings.queue_size, settings.queue_per_owner, settings.queue_bytes)
+        self._settings = settings
+        self._slots = Slots(_capacity(settings))
         backend = DockerBackend(settings, daemon_id)
         self._pool = Pool(backend, settings, clock, metrics, supervisor)
         self._monitor = Monitor(backend, self._pool, settings, images_dir, state_dir, clock, metrics, supervisor)
-        self._runs: dict[str, _Run] = {}
+        self._runs: dict[str, Run] = {}
 
     async def start(self) -> None:
         """Look for the engine, remove what a dead daemon left, go on looking. Never raises for want of an engine."""
@@ -93,7 +74,7 @@ class Sandbox:
 
     def admit(self, request: ExecutionRequest) -> Limits:
         """The limits that will hold. Raises `Invalid` with all faults of the request."""
-        return requests.admit(request, self._profiles).limits
+        return requests.admit(request, self._profiles).cases[0].limits
 
     def cancel(self, execution_id: str) -> bool:
         """End an execution; its `run` then answers `cancelled`. False if it is not under way."""
@@ -103,8 +84,9 @@ class Sandbox:
         return run is not None
 
     async def run(
-        self, execution_id: str, request: ExecutionRequest, *, owner: str, permit: Permit, on_status: OnStatus
-    ) -> Execution:
+        self, execution_id: str, request: ExecutionRequest, *, owner: str, key_id: str | None, permit: Permit,
+        progress: Progress,
+    ) -> Execution:  # fmt: skip
         """Run a program to its end. Raises `Forbidden`, `Invalid`, `Unavailable` or `TooMany` if it did not start.
 
         A caller that is cancelled takes the program down with it.
@@ -112,77 +94,52 @@ class Sandbox:
         self._check(permit, CAPABILITY, execution_id)
         admitted = requests.admit(request, self._profiles)
         facts = self._monitor.facts(admitted.profile.name)
-        run = self._runs[execution_id] = _Run(on_status)
-        on_status("queued")
+        domain = Domain(owner, key_id, request.subject) if request.isolation == "cell" else None
+        run = Run(self._pool, self._slots, self._clock, progress, execution_id, domain)
+        self._runs[execution_id] = run
         try:
-            outcome = await self._execute(execution_id, run, request, admitted, facts, owner)
-        finally:
-            del self._runs[execution_id]
-            self._measure()
-        usage = answers.usage(outcome, run.queued_ms, run.start_ms)
-        where = answers.where(facts, admitted.profile.name, warm=run.warm)
-        return answers.compose(execution_id, request, admitted.limits, outcome, usage, where)
-
-    async def _execute(
-        self, execution_id: str, run: _Run, request: ExecutionRequest, admitted: Admitted, facts: Facts, owner: str
-    ) -> RawOutcome:
-        job = Job(execution_id, admitted.limits, request.args, request.env, admitted.parts)
-        kind = worker_class(facts, admitted.profile.name, admitted.limits)
-        began = self._clock.monotonic()
-        async with AsyncExitStack() as stack:
-            try:
-                async with asyncio.timeout(None) as run.acquiring:
-                    self._measure(1)
-                    await stack.enter_async_context(
-                        self._slots.hold(owner, 2 * sum(len(part[2]) for part in admitted.parts))
-                    )
-                    run.queued_ms = self._since(began)
-                    run.worker = await self._take(stack, kind, execution_id, run)
-            except TimeoutError:
-                return RawOutcome(loss="cancelled")
-            outcome = await self._hand_over(run, run.worker, job)
-            if outcome.loss == "died" and run.warm and not outcome.started and not run.cancelled:
-                run.worker = await self._take(stack, kind, execution_id, run, fresh=True)  # it had died while waiting
-                outcome = await self._hand_over(run, run.worker, job)
-        if outcome.loss is not None:
-            self._monitor.doubt()
-        return outcome
-
-    async def _take(
-        self, stack: AsyncExitStack, kind: WorkerClass, execution_id: str, run: _Run, *, fresh: bool = False
-    ) -> Worker:
-        began = self._clock.monotonic()
-        self._measure()
-        try:
-            worker, run.warm = await self._pool.take(kind, execution_id, fresh=fresh)
+            async with run:
+                outcomes = await self._outcomes(run, request, admitted, facts, owner)
         except Unavailable:
             self._monitor.doubt()
             raise
-        stack.callback(self._pool.dispose, worker)
-        run.start_ms = self._since(began)
-        return worker
+        finally:
+            del self._runs[execution_id]
+            self._measure()
+        if run.lost and not run.cancelled:
+            self._monitor.doubt()
+        where = answers.where(facts, admitted.profile.name, request.isolation, warm=run.warm)
+        return answers.compose(execution_id, request, outcomes, where)
 
-    async def _hand_over(self, run: _Run, worker: Worker, job: Job) -> RawOutcome:
-        if run.cancelled:
-            return RawOutcome(loss="cancelled")
-        handed = started = self._clock.monotonic()
-
-        def on_started() -> None:
-            nonlocal started
-            started = self._clock.monotonic()
-            run.on_status("running")
-
-        outcome = await worker.run(job, on_started)
-        run.start_ms += (started - handed) * 1e3
-        outcome.wall_ms = self._since(started)
-        return outcome
-
-    def _since(self, began: float) -> float:
-        return (self._clock.monotonic() - began) * 1e3
+    async def _outcomes(
+        self, run: Run, request: ExecutionRequest, admitted: Admitted, facts: Facts, owner: str
+    ) -> list[Outcome]:
+        """What came of each case in turn, or of the one job of a request without cases."""
+        self._measure(1)
+        if not await run.queue(owner, admitted.weight, admitted.memory_bytes, self._settings.queue_ms / 1e3):
+            return [answers.outcome(RawOutcome(loss="cancelled"), admitted.cases[0], 0, 0, 0)]
+        self._measure()
+        outcomes: list[Outcome] = []
+        room = MAX_KEPT_BYTES
+        for case in admitted.cases:
+            kind = worker_class(facts, admitted.profile.name, case.limits)
+            raw = await run.run(kind, case.job(run.execution_id))
+            outcome = answers.outcome(raw, case, run.queued_ms, run.start_ms, room)
+            outcomes.append(outcome)
+            room -= len(outcome.stdout) + len(outcome.stderr)
+            failed = outcome.status != "ok" or outcome.passed is False
+            if outcome.status in ("cancelled", "infra") or (failed and request.stop_on):
+                break
+        return outcomes
 
     def _measure(self, joining: int = 0) -> None:
         self._metrics.sandbox_queue.set(self._slots.waiting + (joining if self._slots.running else 0))
         self._metrics.sandbox_running.set(self._slots.running)
+
+
+def _capacity(settings: SandboxSettings) -> Capacity:
+    memory = settings.memory_bytes or os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+    return Capacity(settings.max_running, memory, settings.queue_size, settings.queue_per_owner, settings.queue_bytes)
 
 
 def worker_class(facts: Facts, profile: str, limits: Limits) -> WorkerClass:

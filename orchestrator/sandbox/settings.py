@@ -18,12 +18,26 @@ class SandboxSettings(Model):
         None, description="The engine's address, such as unix:///run/docker.sock; else looked for as `docker` does."
     )
     max_running: Annotated[int, Field(ge=1, le=256)] = Field(4, description="Executions that run at the same time.")
+    memory_bytes: Annotated[int, Field(ge=2**24, le=2**50)] | None = Field(
+        None,
+        description="Memory that executions which run at the same time may use together; else half of the machine's.",
+    )
+    queue_ms: Annotated[int, Field(ge=100, le=3_600_000)] = Field(
+        60_000, description="How long an execution waits for its turn before it is refused with 429."
+    )
     max_starting: Annotated[int, Field(ge=1, le=64)] = Field(
         2, description="Containers that are being created and started at the same time."
     )
     armed: Annotated[int, Field(ge=0, le=64)] = Field(
         2, description="Fresh containers kept ready for executions with the default memory, pids, disk and inodes."
     )
+    cells: Annotated[int, Field(ge=0, le=256)] = Field(
+        8, description="Reused containers that are kept between executions of `isolation: cell`; the oldest goes first."
+    )
+    cell_idle_s: Annotated[float, Field(gt=0, le=86_400)] = Field(
+        60, description="How long a cell is kept for its next execution."
+    )
+    cell_uses: Count = Field(1_000, description="Executions after which a cell is replaced.")
     queue_size: Count = Field(256, description="Executions that wait for their turn; more are refused with 429.")
     queue_per_owner: Count = Field(64, description="Executions of one identity that wait for their turn.")
     queue_bytes: Annotated[int, Field(ge=2**20, le=2**40)] = Field(
@@ -36,7 +50,7 @@ class SandboxSettings(Model):
     shm_bytes: Annotated[int, Field(ge=2**20, le=2**30)] = Field(16 * 2**20, description="Size of /dev/shm.")
     uid_first: Annotated[int, Field(ge=10_000, le=2**31)] = Field(
         58_000,
-        description="First of the thousand ids that jobs run under. A rootless engine has none above 65,535.",
+        description="First of the 1,200 ids that jobs run under. A rootless engine has none above 65,535.",
     )
     grace_ms: Annotated[int, Field(ge=200, le=60_000)] = Field(
         2_000, description="How long after a deadline the runner's answer is waited for before the engine kills."

@@ -85,8 +85,8 @@ def _bitten(seen: Evidence, limits: Limits) -> list[str]:
         "pids": seen.pids_refused > 0,
         "disk_bytes": seen.disk_free_bytes < _PAGE,
         "inodes": seen.inodes_free == 0,
-        "stdout_bytes": seen.output_bytes.get("stdout", 0) > limits.stdout_bytes,
-        "stderr_bytes": seen.output_bytes.get("stderr", 0) > limits.stderr_bytes,
+        "stdout_bytes": seen.stdout_bytes > limits.stdout_bytes,
+        "stderr_bytes": seen.stderr_bytes > limits.stderr_bytes,
     }
     return [name for name, bit in felt.items() if bit]
 

@@ -1,103 +1,123 @@
-"""Process 1 of a container: takes one job, lets a child become it, watches it, tells the evidence, ends.
+"""Process 1 of a container: keeps a child ready, lets it become a job, watches it, tells the evidence.
 
 It is root without rights: SETUID, SETGID and KILL alone, under the container's own system call filter. It trusts the
-host, and nothing that the job does: the nonce that marks its frames is read only after the fork, so that no copy of it
-is in the job's memory, and the job holds no descriptor of the stream.
+host, and nothing that a job does: each child is forked before the nonce that marks its frames has arrived, and the job
+holds no descriptor of the stream. A container that is used once ends after its job; a cell is wiped and goes on.
 """
+
+from __future__ import annotations
 
 import sys
 
 _ORDINARY = set(sys.modules)  # what any interpreter has loaded at its start; a job sees no more
 
 import gc  # noqa: E402
-import json  # noqa: E402
 import os  # noqa: E402
 import signal  # noqa: E402
-import struct  # noqa: E402
-from functools import partial  # noqa: E402
-from typing import Any  # noqa: E402
 
-import become  # noqa: E402
+import embryo  # noqa: E402
 import frames  # noqa: E402
+import listing  # noqa: E402
 import place  # noqa: E402
+import residue  # noqa: E402
+import script  # noqa: E402
 from counters import Counters  # noqa: E402
 from watch import Watch  # noqa: E402
 
-VERSION = 1
-_LENGTH = struct.Struct("<I")
+VERSION = 2
 
 
-def main() -> list[str] | None:
-    """Serve one job. In the child, answers the program's arguments, for what follows is the program's."""
-    if os.getpid() != 1:
-        raise SystemExit("this is process 1 of a container; anywhere else it would kill what is not its own")
-    counters = Counters()
-    wake = _wake_at_child_end()
-    hello = {"version": VERSION, "cgroup": counters.version, "python": ".".join(map(str, sys.version_info[:3]))}
-    frames.write_frame(1, frames.HELLO, frames.NO_NONCE, json.dumps(hello).encode())
-    gc.freeze()  # what is here now is the runner's: a job's collections need not look at it
-    job, intake = _take_header()
-    try:
-        stdin = _place(job, intake)
-    except OSError as fault:
-        intake.skip()
-        return _refuse(f"its files could not be written: {os.strerror(fault.errno or 0)}")
-    return _fork(job, stdin, counters, wake)
+class Runner:
+    """Serves one job after another. Its loop returns in a child that shall become a job, and never in the parent."""
 
+    def __init__(self, first_uid: int, uids: int, milli_cpus: int) -> None:
+        self._uids = [first_uid + number for number in range(uids)]
+        self._milli_cpus = milli_cpus
+        self._counters = Counters()
+        self._wake = _wake_at_child_end()
 
-def _take_header() -> tuple[dict[str, Any], frames.Intake]:
-    """The head of the job's frame: the length of a JSON header, then the header; its parts follow in its order."""
-    _, size, _ = frames.HEADER.unpack(frames.read_exactly(0, frames.HEADER.size))
-    (head,) = _LENGTH.unpack(frames.read_exactly(0, _LENGTH.size))
-    job: dict[str, Any] = json.loads(frames.read_exactly(0, head))
-    return job, frames.Intake(0, size - _LENGTH.size - head)
+    def serve(self) -> None:
+        """Serve until the host hangs up (`HostGone`) or something is in doubt (`Doubt`, `OSError`)."""
+        served = 0
+        while True:
+            uid = self._uids[served % len(self._uids)]
+            place.furnish(uid)
+            child = embryo.Embryo(uid)
+            if child.fork():
+                return
+            self._greet()
+            self._serve_one(child)
+            child.close()
+            residue.remove(uid)
+            served += 1
 
+    def _greet(self) -> None:
+        python = ".".join(map(str, sys.version_info[:3]))
+        facts: dict[str, object] = {"version": VERSION, "cgroup": self._counters.version, "python": python}
+        frames.write(1, frames.HELLO, frames.NO_NONCE, frames.lines(facts))
 
-def _place(job: dict[str, Any], intake: frames.Intake) -> int:
-    """Put each part where it belongs; the job's standard input, which is at its end at once if none was given."""
-    place.prepare(job["uid"])
-    stdin = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
-    for role, path, size in job["parts"]:
-        if role == "program":
-            place.receive_program(intake, size)
-        elif role == "stdin":
-            stdin = place.receive_stdin(intake, size)
+    def _serve_one(self, child: embryo.Embryo) -> None:
+        """Run one job to its end, then answer what the host asks of its files, until it wants the place wiped."""
+        intake = _next(frames.JOB)
+        nonce = intake.nonce
+        try:
+            brief = _place(intake, child)
+        except OSError as fault:
+            intake.skip()
+            reason = f"its files could not be written: {os.strerror(fault.errno or 0)}"
+            child.discard()
+            frames.write(1, frames.REFUSED, nonce, reason.encode())
         else:
-            place.as_user(job["uid"], partial(place.receive_file, intake, size, path))
-    return stdin
+            self._run(child, brief, nonce)
+        while (asked := frames.Intake(0)).kind != frames.WIPE:
+            _answer(asked, child.uid)
+        if asked.exactly(1) == b"a":
+            place.remove_program()
+
+    def _run(self, child: embryo.Embryo, brief: bytes, nonce: bytes) -> None:
+        watch = Watch(child.pid, embryo.Brief(brief).limits, self._milli_cpus, self._counters, nonce, self._wake)
+        watch.add_output(child.stdout, "stdout", frames.STDOUT)
+        watch.add_output(child.stderr, "stderr", frames.STDERR)
+        frames.write(1, frames.STARTED, nonce)
+        frames.write(child.brief, frames.JOB, frames.NO_NONCE, brief)
+        evidence = watch.until_end()
+        frames.write(1, frames.RESULT, nonce, frames.lines(evidence))
 
 
-def _fork(job: dict[str, Any], stdin: int, counters: Counters, wake: int) -> list[str] | None:
-    """Fork; the child becomes the job, says so, and waits at a gate until the parent watches.
-
-    So a child that cannot give up its rights is told from a program that fails, and no limit misses the first instant.
-    """
-    out, err = place.as_user(job["uid"], lambda: (os.pipe(), os.pipe()))  # its own, so it may open /dev/stdout
-    ready, gate = os.pipe(), os.pipe()
-    leader = os.fork()
-    if leader == 0:
-        become.become(job["uid"], job["limits"]["open_files"], job["env"], (stdin, out[1], err[1], ready[1], gate[0]))
-        arguments: list[str] = job["args"]
-        return arguments
-    for fd in (out[1], err[1], ready[1], gate[0], stdin):
-        os.close(fd)
-    if not os.read(ready[0], 1):
-        return _refuse("the runner could not give up its rights")
-    _, nonce, _ = frames.read_frame(0)
-    watch = Watch(leader, job["limits"], job["cpus"], counters, nonce)
-    watch.add_output(out[0], "stdout", frames.STDOUT)
-    watch.add_output(err[0], "stderr", frames.STDERR)
-    frames.write_frame(1, frames.STARTED, nonce)
-    os.close(gate[1])
-    evidence = watch.until_end(wake)
-    frames.write_frame(1, frames.RESULT, nonce, json.dumps(evidence).encode())
-    return None
+def _next(kind: int) -> frames.Intake:
+    """The host's next word, which has to be of this kind."""
+    while (intake := frames.Intake(0)).kind != kind:
+        if intake.kind != frames.CANCEL:  # one that crossed a job's end
+            raise ValueError(f"a frame of kind {intake.kind} out of turn")
+    return intake
 
 
-def _refuse(reason: str) -> None:
-    """Say why the job was not begun."""
-    _, nonce, _ = frames.read_frame(0)
-    frames.write_frame(1, frames.RESULT, nonce, json.dumps({"refused": reason}).encode())
+def _place(intake: frames.Intake, child: embryo.Embryo) -> bytes:
+    """Put program, input and files where they belong; what is left is the child's brief."""
+    brief = bytearray()
+    while intake.left:
+        role, name, size = intake.part()
+        if role == frames.PROGRAM:
+            place.receive_program(intake, size, name.decode())
+        elif role == frames.FILE:
+            place.receive_file(intake, size, name, child.uid)
+        elif role == frames.STDIN:
+            place.receive_stdin(intake, size, child.stdin)
+            brief += frames.PART.pack(role, 0, 0)
+        else:
+            brief += frames.PART.pack(role, len(name), size) + name + intake.exactly(size)
+    return bytes(brief)
+
+
+def _answer(asked: frames.Intake, uid: int) -> None:
+    """Tell the host about the files of a job that has ended."""
+    if asked.kind == frames.LIST:
+        listing.tell_entries(uid, asked.nonce)
+    elif asked.kind == frames.READ:
+        most = int.from_bytes(asked.exactly(8), "little")
+        listing.tell_content(uid, asked.nonce, asked.exactly(asked.left), most)
+    elif asked.kind != frames.CANCEL:
+        raise ValueError(f"a frame of kind {asked.kind} out of turn")
 
 
 def _wake_at_child_end() -> int:
@@ -111,9 +131,19 @@ def _wake_at_child_end() -> int:
 
 
 if __name__ == "__main__":
+    if os.getpid() != 1:
+        raise SystemExit("this is process 1 of a container; anywhere else it would kill what is not its own")
+    gc.freeze()  # what is here now is the runner's: a job's collections need not look at it
     try:
-        arguments = main()
+        Runner(*map(int, sys.argv[1:4])).serve()
     except frames.HostGone:
         os._exit(0)  # and the kernel ends whatever is left in the container with its process 1
-    if arguments is not None:
-        become.run_script(arguments, set(sys.modules) - _ORDINARY)
+    except residue.Doubt as doubt:
+        sys.stderr.write(f"{doubt}\n")
+        sys.stderr.flush()
+        os._exit(1)
+    told = embryo.take_brief()
+    embryo.become(told)
+    if told.command:
+        os.execve(told.command[0], [*told.command, *map(os.fsencode, told.args)], os.environb)  # noqa: S606 - the job
+    script.run(f"{place.PROGRAM}/main.py", place.WORK, told.args, set(sys.modules) - _ORDINARY)

@@ -4,48 +4,61 @@ The runner holds no right over other people's files (no DAC_OVERRIDE, no CHOWN),
 under the job's own id: the effective ids change for a moment, and with them the effective capabilities are gone.
 """
 
+from __future__ import annotations
+
 import os
-from collections.abc import Callable
-from typing import TypeVar
 
-from frames import Intake
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import TypeVar
 
-Answer = TypeVar("Answer")
+    from frames import Intake
+
+    Answer = TypeVar("Answer")
 
 BOX = "/box"
 WORK = f"{BOX}/work"
 TMP = f"{BOX}/tmp"  # the image's /tmp is a link to it
-PROGRAM = "/program/main.py"
+PROGRAM = "/program"
 
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-def prepare(uid: int) -> None:
-    """Make the job's directories, and nothing else for it to write to. Raises `OSError` where they do not fit."""
+def furnish(uid: int) -> None:
+    """Make a job's directories, and nothing else for it to write to."""
     os.umask(0o022)
     os.chmod(BOX, 0o1777)
     as_user(uid, _furnish)
     os.chmod(BOX, 0o711)  # nothing but the two directories can be made in it
 
 
-def receive_program(intake: Intake, size: int) -> None:
-    """Write the program, for all to read and nobody to change."""
-    _receive(intake, size, os.open(PROGRAM, _NEW, 0o444))
+def receive_program(intake: Intake, size: int, name: str) -> None:
+    """Write the program, for all to read and nobody to change; an earlier one goes."""
+    remove_program()
+    _receive(intake, size, os.open(f"{PROGRAM}/{name}", _NEW, 0o444))
 
 
-def receive_file(intake: Intake, size: int, path: str) -> None:
-    """Write one file of the working directory and the folders that it needs; call it as the job's user."""
-    target = f"{WORK}/{path}"
-    os.makedirs(os.path.dirname(target), exist_ok=True)
-    _receive(intake, size, os.open(target, _NEW, 0o644))
+def remove_program() -> None:
+    """Remove the program, if there is one."""
+    for name in os.listdir(PROGRAM):
+        os.unlink(f"{PROGRAM}/{name}")
 
 
-def receive_stdin(intake: Intake, size: int) -> int:
-    """A descriptor that reads what was given, then its end."""
-    fd = os.memfd_create("stdin")
-    readable = os.open(f"/proc/self/fd/{fd}", os.O_RDONLY | os.O_CLOEXEC)
-    _receive(intake, size, fd)
-    return readable
+def receive_file(intake: Intake, size: int, path: bytes, uid: int) -> None:
+    """Write one file of the working directory, and the folders that it needs, as the job's user."""
+    target = WORK.encode() + b"/" + path
+
+    def write() -> None:
+        os.makedirs(os.path.dirname(target), exist_ok=True)
+        _receive(intake, size, os.open(target, _NEW, 0o644))
+
+    as_user(uid, write)
+
+
+def receive_stdin(intake: Intake, size: int, fd: int) -> None:
+    """Write what the job shall read into the file that its standard input reads from."""
+    _receive(intake, size, os.dup(fd))
 
 
 def as_user(uid: int, work: Callable[[], Answer]) -> Answer:
@@ -75,7 +88,7 @@ def _receive(intake: Intake, size: int, fd: int) -> None:
     """Copy the next `size` bytes into a descriptor and close it."""
     try:
         while size:
-            data = memoryview(intake.take(size))
+            data = memoryview(intake.some(size))
             size -= len(data)
             while data:
                 data = data[os.write(fd, data) :]

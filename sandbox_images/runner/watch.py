@@ -4,6 +4,8 @@ One `poll` waits for everything: output, the end of a child, a word of the host,
 of all processes together is looked at when it could at the earliest be used up, not in a tight loop.
 """
 
+from __future__ import annotations
+
 import os
 import select
 import signal
@@ -11,7 +13,10 @@ import time
 
 import frames
 import place
-from counters import Counters
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from counters import Counters
 
 FLOOD_BYTES = 8 * 2**20
 """How far past its limit a stream may run, read and thrown away, before the job is ended for it."""
@@ -31,40 +36,42 @@ class Stream:
 class Watch:
     """Watches from the moment a job is let go until its last process is gone."""
 
-    def __init__(self, leader: int, limits: dict[str, int], cpus: float, counters: Counters, nonce: bytes) -> None:
+    def __init__(
+        self, leader: int, limits: dict[str, int], milli_cpus: int, counters: Counters, nonce: bytes, wake: int
+    ) -> None:
         self._leader = leader
         self._limits = limits
-        self._cpus = cpus
+        self._milli_cpus = milli_cpus
         self._counters = counters
         self._nonce = nonce
+        self._wake = wake
         self._streams: list[Stream] = []
         self._open: dict[int, Stream] = {}
         self._poll = select.poll()
         self._status: int | None = None
+        self._largest_child = 0
         self._ended_by: str | None = None
         self._began = self._ended = 0.0
         self._next_look = 0.0
         self._before = self._counts()
+        self._peak_before = counters.peak_bytes() or 0
 
     def add_output(self, fd: int, name: str, kind: int) -> None:
-        """Read the job's output `name` from `fd`."""
+        """Read the job's output `name` from `fd`, and close it at its end."""
         os.set_blocking(fd, False)
         self._open[fd] = Stream(name, kind, self._limits[f"{name}_bytes"])
         self._streams.append(self._open[fd])
         self._poll.register(fd, select.POLLIN)
 
-    def until_end(self, wake: int) -> dict[str, object]:
-        """Wait for the job's end or bring it about; the evidence, for the host to judge.
-
-        `wake` becomes readable when a child ends.
-        """
-        self._poll.register(wake, select.POLLIN)
+    def until_end(self) -> dict[str, object]:
+        """Wait for the job's end or bring it about; the evidence, for the host to judge."""
+        self._poll.register(self._wake, select.POLLIN)
         self._poll.register(0, select.POLLIN)
         self._began = self._next_look = time.monotonic()
         self._check_time()
         while self._status is None and self._ended_by is None:
             for fd, _ in self._poll.poll(self._patience_ms()):
-                self._attend(fd, wake)
+                self._attend(fd)
             self._reap(os.WNOHANG)
             self._check_time()
         survivors = self.kill_all()
@@ -83,12 +90,11 @@ class Watch:
         self._reap(0)
         return _signal_all(0)
 
-    def _attend(self, fd: int, wake: int) -> None:
-        if fd == wake:
-            os.read(wake, 4096)
+    def _attend(self, fd: int) -> None:
+        if fd == self._wake:
+            os.read(fd, 4096)
         elif fd == 0:
-            kind, _, _ = frames.read_frame(0)
-            if kind == frames.CANCEL:
+            if frames.Intake(0).kind == frames.CANCEL:
                 self._end("cancel")
         else:
             self._read(fd)
@@ -108,7 +114,7 @@ class Watch:
         keep = data[: max(0, stream.limit - stream.total)]
         stream.total += len(data)
         if keep:
-            frames.write_frame(1, stream.kind, self._nonce, keep)
+            frames.write(1, stream.kind, self._nonce, keep)
         if stream.total > stream.limit + FLOOD_BYTES:
             self._end(f"{stream.name}_bytes")
         return True
@@ -117,11 +123,12 @@ class Watch:
         """Collect children that ended; with no flags, until none is left."""
         while True:
             try:
-                pid, status = os.waitpid(-1, flags)
+                pid, status, used = os.wait4(-1, flags)
             except ChildProcessError:
                 return
             if pid == 0:
                 return
+            self._largest_child = max(self._largest_child, used.ru_maxrss * 1024)
             if pid == self._leader:
                 self._status, self._ended = status, time.monotonic()
 
@@ -133,7 +140,7 @@ class Watch:
             left_s = self._limits["cpu_ms"] / 1e3 - (self._counters.cpu_ns() - self._before[0]) / 1e9
             if left_s <= 0:
                 self._end("cpu_ms")
-            self._next_look = now + max(left_s / self._cpus, _SHORTEST_LOOK_S)
+            self._next_look = now + max(left_s * 1e3 / self._milli_cpus, _SHORTEST_LOOK_S)
 
     @property
     def _wall_deadline(self) -> float:
@@ -150,21 +157,26 @@ class Watch:
         kernel = self._counters
         return kernel.cpu_ns(), kernel.oom_kills() or 0, kernel.pids_refused() or 0
 
+    def _peak_bytes(self) -> int:
+        """The container's highest charge if this job raised it; else the largest of its processes that is known."""
+        peak = self._counters.peak_bytes() or 0
+        return peak if peak > self._peak_before else min(peak, self._largest_child)
+
     def _evidence(self, survivors: bool) -> dict[str, object]:
         cpu_ns, oom_kills, pids_refused = (now - then for now, then in zip(self._counts(), self._before, strict=True))
         disk_free, inodes_free = place.free()
         return {
             "ended_by": self._ended_by,
             "wait_status": self._status,
-            "survivors": survivors,
+            "survivors": int(survivors),
             "wall_ms": (self._ended - self._began) * 1e3,
             "cpu_ms": cpu_ns / 1e6,
-            "peak_memory_bytes": self._counters.peak_bytes() or 0,
+            "peak_memory_bytes": self._peak_bytes(),
             "oom_kills": oom_kills,
             "pids_refused": pids_refused,
             "disk_free_bytes": disk_free,
             "inodes_free": inodes_free,
-            "output_bytes": {stream.name: stream.total for stream in self._streams},
+            **{f"{stream.name}_bytes": stream.total for stream in self._streams},
         }
 
 

@@ -6,14 +6,14 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from orchestrator.contracts.executions import Execution, ExecutionRequest
+from orchestrator.contracts.executions import Execution, ExecutionRequest, OutputName, Progress
 from orchestrator.contracts.permits import Permit
 from orchestrator.kernel.clock import SystemClock
 from orchestrator.kernel.ids import new_id
 from orchestrator.kernel.metrics import Metrics
 from orchestrator.kernel.tasks import Supervisor
 from orchestrator.sandbox import engines
-from orchestrator.sandbox.backends.docker import LABEL_DAEMON
+from orchestrator.sandbox.backends.docker import BLOCKS, LABEL_DAEMON, UIDS_EACH
 from orchestrator.sandbox.service import CAPABILITY, Sandbox
 from orchestrator.sandbox.settings import SandboxSettings
 
@@ -21,6 +21,17 @@ IMAGES = Path(__file__).parents[2] / "sandbox_images"
 IDS = 20_000 + os.getpid() % 8 * 5_000
 """First of the ids of this run's jobs, so that suites that run side by side don't count each other's processes."""
 COLD = SandboxSettings(armed=0, uid_first=IDS)
+
+
+class Told:
+    """Notes how an execution comes along; `on_status` is called with each status."""
+
+    def __init__(self, on_status: Callable[[str], None] = lambda _: None) -> None:
+        self.status = on_status
+        self.pieces: list[tuple[str, bytes]] = []
+
+    def output(self, name: OutputName, data: bytes) -> None:
+        self.pieces.append((name, data))
 
 
 class Box:
@@ -35,13 +46,15 @@ class Box:
 
     async def run(
         self, code: str, *, id: str | None = None, limits: dict[str, int] | None = None, owner: str = "owner",
-        on_status: Callable[[str], None] = lambda _: None, **fields: Any,
+        progress: Progress | None = None, **fields: Any,
     ) -> Execution:  # fmt: skip
         """Run code with fields of a request: `await box.run("print(1)", limits={...})`."""
         request = ExecutionRequest.model_validate({"code": code, "limits": limits or {}, **fields})
         execution_id = id or new_id()
         permit = permit_for(execution_id)
-        return await self.sandbox.run(execution_id, request, owner=owner, permit=permit, on_status=on_status)
+        return await self.sandbox.run(
+            execution_id, request, owner=owner, key_id="key", permit=permit, progress=progress or Told()
+        )
 
 
 @asynccontextmanager
@@ -89,6 +102,6 @@ def processes(settings: SandboxSettings) -> list[int]:
             owner = os.stat(f"/proc/{name}").st_uid
         except FileNotFoundError:
             continue
-        if settings.uid_first <= owner < settings.uid_first + 1_000:
+        if settings.uid_first <= owner < settings.uid_first + BLOCKS * UIDS_EACH:
             found.append(int(name))
     return found

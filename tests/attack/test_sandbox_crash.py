@@ -13,20 +13,20 @@ from orchestrator.sandbox.settings import SandboxSettings
 from tests.attack.rig import IDS, containers, opened, processes
 
 ROOT = Path(__file__).parents[2]
-NEIGHBOUR = SandboxSettings(armed=1, uid_first=IDS + 2_000)
+NEIGHBOUR = SandboxSettings(armed=1, uid_first=IDS + 1_500)
 VICTIM = SandboxSettings(armed=1, uid_first=IDS + 3_000)
 
 PROGRAM = """
 import asyncio, sys
 from pathlib import Path
 from orchestrator.sandbox.settings import SandboxSettings
-from tests.attack.rig import opened
+from tests.attack.rig import Told, opened
 
 async def main(state, daemon, uid_first):
     def told(status):
         if status == 'running': print('running', flush=True)
     async with opened(Path(state), SandboxSettings(armed=1, uid_first=int(uid_first)), daemon) as box:
-        await asyncio.gather(*(box.run('import os; os.fork()\\nwhile True: pass', on_status=told) for _ in range(2)))
+        await asyncio.gather(*(box.run('import os; os.fork()\\nwhile True: pass', progress=Told(told)) for _ in range(2)))
 
 asyncio.run(main(*sys.argv[1:]))
 """

@@ -7,6 +7,7 @@ import pytest
 from orchestrator.contracts.errors import Forbidden, Invalid, TooMany
 from orchestrator.contracts.executions import ExecutionRequest
 from orchestrator.kernel.ids import new_id
+from tests.attack.rig import Told
 
 CASES = {
     "an empty program": {"code": ""},
@@ -51,7 +52,7 @@ async def test_without_a_permit_nothing_runs(sandbox, monkeypatch):
 
     monkeypatch.setattr(sandbox, "_check", refuse)
     with pytest.raises(Forbidden):
-        await sandbox.run(new_id(), ExecutionRequest(code=""), owner="x", permit=None, on_status=lambda _: None)
+        await sandbox.run(new_id(), ExecutionRequest(code=""), owner="x", key_id=None, permit=None, progress=Told())
 
 
 @pytest.mark.engine

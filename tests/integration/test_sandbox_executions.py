@@ -11,7 +11,7 @@ from orchestrator.contracts.errors import Unavailable
 from orchestrator.kernel.ids import new_id
 from orchestrator.sandbox import engines, images
 from orchestrator.sandbox.settings import SandboxSettings
-from tests.attack.rig import COLD, IDS, IMAGES, containers, opened
+from tests.attack.rig import COLD, IDS, IMAGES, Told, containers, opened
 
 pytestmark = pytest.mark.engine
 ARMED = SandboxSettings(armed=1, uid_first=IDS + 4_000)
@@ -85,7 +85,7 @@ async def test_a_traceback_is_the_scripts_own(box):
 async def test_the_answer_is_whole(box):
     """CONTRACT 4: every member, with the facts of where it ran."""
     said: list[str] = []
-    outcome = await box.run("print(6 * 7)", id="an-id", on_status=said.append, subject="somebody")
+    outcome = await box.run("print(6 * 7)", id="an-id", progress=Told(said.append), subject="somebody")
     assert (outcome.id, outcome.status, outcome.exit_code, outcome.signal, outcome.limits_hit) == ("an-id", "ok", 0, None, [])
     assert (outcome.stdout, outcome.stderr, outcome.subject, said) == ("42\n", "", "somebody", ["queued", "running"])
     assert 0 < outcome.usage.wall_ms < 2_000
@@ -133,7 +133,7 @@ async def test_a_container_that_is_harmed_from_outside_is_told_as_it_is(state, e
     async with opened(state, COLD.model_copy(update={"grace_ms": 300}), daemon) as box:
         async with asyncio.TaskGroup() as group:
             running = group.create_task(
-                box.run("while True: pass", limits={"wall_ms": 500}, on_status=lambda s: begun.set() if s == "running" else None)
+                box.run("while True: pass", limits={"wall_ms": 500}, progress=Told(lambda s: begun.set() if s == "running" else None))
             )
             await begun.wait()
             (entry,) = containers(daemon)
@@ -149,7 +149,7 @@ async def test_an_execution_is_cancelled_at_any_stage(state, stage):
     reached = asyncio.Event()
     async with opened(state, COLD.model_copy(update={"max_running": 1})) as box, asyncio.TaskGroup() as group:
         first = group.create_task(
-            box.run("print('begun', flush=True)\nwhile True: pass", id="first", on_status=lambda s: reached.set() if s == "running" else None)
+            box.run("print('begun', flush=True)\nwhile True: pass", id="first", progress=Told(lambda s: reached.set() if s == "running" else None))
         )
         await reached.wait()
         if stage == "queued":
@@ -224,7 +224,7 @@ async def test_an_engine_that_is_gone_is_said_and_comes_back_by_itself(state, tm
         assert (await box.run("print(1)")).stdout == "1\n"
         begun = asyncio.Event()
         async with asyncio.TaskGroup() as group:
-            lost = group.create_task(box.run("while True: pass", on_status=lambda s: begun.set() if s == "running" else None))
+            lost = group.create_task(box.run("while True: pass", progress=Told(lambda s: begun.set() if s == "running" else None)))
             await begun.wait()
             await door.close()
         assert lost.result().status == "infra"

@@ -7,6 +7,7 @@ import pytest
 from orchestrator.contracts.errors import Invalid
 from orchestrator.contracts.executions import ExecutionRequest
 from orchestrator.sandbox import profiles
+from orchestrator.sandbox.frames import Role
 from orchestrator.sandbox.requests import admit
 
 PROFILES = profiles.load(Path(__file__).parents[2] / "sandbox_images")
@@ -25,12 +26,12 @@ def faults(**fields) -> tuple[str, list[list[str | int]]]:
 
 
 def test_defaults_hold_where_nothing_is_stated():
-    limits = judged().limits
+    limits = judged().cases[0].limits
     assert (limits.wall_ms, limits.memory_bytes, limits.pids, limits.disk_bytes) == (10_000, 128 * MIB, 64, 32 * MIB)
 
 
 def test_what_is_stated_holds():
-    limits = judged(limits={"wall_ms": 60_000, "memory_bytes": 512 * MIB, "stdout_bytes": 1}).limits
+    limits = judged(limits={"wall_ms": 60_000, "memory_bytes": 512 * MIB, "stdout_bytes": 1}).cases[0].limits
     assert (limits.wall_ms, limits.memory_bytes, limits.stdout_bytes, limits.cpu_ms) == (60_000, 512 * MIB, 1, 10_000)
 
 
@@ -45,7 +46,9 @@ def test_a_limit_above_the_profiles_has_its_own_code(limit):
     assert faults(limits=dict([limit])) == ("limit_above_profile", [["limits", limit[0]]])
 
 
-@pytest.mark.parametrize("limit", [("wall_ms", 0), ("pids", -1), ("memory_bytes", 1), ("inodes", 0), ("stdout_bytes", 0)])
+@pytest.mark.parametrize(
+    "limit", [("wall_ms", 0), ("pids", -1), ("memory_bytes", 1), ("inodes", 0), ("stdout_bytes", 0)]
+)
 def test_a_limit_that_is_none_is_refused(limit):
     assert faults(limits=dict([limit])) == ("invalid", [["limits", limit[0]]])
 
@@ -55,7 +58,7 @@ def test_a_disk_above_the_memory_is_refused():
 
 
 def test_a_default_disk_follows_a_smaller_memory():
-    assert judged(limits={"memory_bytes": 16 * MIB}).limits.disk_bytes == 16 * MIB
+    assert judged(limits={"memory_bytes": 16 * MIB}).cases[0].limits.disk_bytes == 16 * MIB
 
 
 @pytest.mark.parametrize(
@@ -77,15 +80,33 @@ def test_ordinary_names_and_odd_values_pass():
 
 @pytest.mark.parametrize(
     "path",
-    ["", "/a", "../a", "a/../b", "..", ".", "./a", "a//b", "a/", "a\0b", "n" * 256, "d/" * 64 + "f", "/".join(["n" * 250] * 5), "\u20ac" * 86, "a/" * 2**20],
+    [
+        "",
+        "/a",
+        "../a",
+        "a/../b",
+        "..",
+        ".",
+        "./a",
+        "a//b",
+        "a/",
+        "a\0b",
+        "n" * 256,
+        "d/" * 64 + "f",
+        "/".join(["n" * 250] * 5),
+        "\u20ac" * 86,
+        "a/" * 2**20,
+    ],
 )
 def test_a_path_that_leads_out_or_nowhere_is_refused(path):
     assert faults(files={path: ""}) == ("invalid", [["files", path]])
 
 
-@pytest.mark.parametrize("path", ["a", ".hidden", "...", "a b", "a\nb", "\u202egnp.exe", "n" * 255, "d/" * 63 + "f", "a\\b", "~"])
+@pytest.mark.parametrize(
+    "path", ["a", ".hidden", "...", "a b", "a\nb", "\u202egnp.exe", "n" * 255, "d/" * 63 + "f", "a\\b", "~"]
+)
 def test_odd_paths_pass(path):
-    assert judged(files={path: "x"}).parts == [("program", "", b""), ("file", path, b"x")]
+    assert judged(files={path: "x"}).cases[0].parts == [(Role.PROGRAM, "main.py", b""), (Role.FILE, path, b"x")]
 
 
 def test_a_file_where_a_folder_is_needed_is_refused():
@@ -93,7 +114,7 @@ def test_a_file_where_a_folder_is_needed_is_refused():
 
 
 def test_case_twins_are_two_files():
-    assert len(judged(files={"A": "", "a": ""}).parts) == 3
+    assert len(judged(files={"A": "", "a": ""}).cases[0].parts) == 3
 
 
 @pytest.mark.parametrize("text", ["!", "YQ", "YQ==\n", "Y Q=="])
@@ -119,7 +140,18 @@ def test_all_faults_are_told_at_once():
     code, found = faults(**wrong)
     assert code == "invalid"
     assert sorted(map(str, found)) == sorted(
-        map(str, [["args", 0], ["env", "LD_X"], ["stdin"], ["files", "/a"], ["language"], ["limits", "pids"], ["limits", "wall_ms"]])
+        map(
+            str,
+            [
+                ["args", 0],
+                ["env", "LD_X"],
+                ["stdin"],
+                ["files", "/a"],
+                ["language"],
+                ["limits", "pids"],
+                ["limits", "wall_ms"],
+            ],
+        )
     )
 
 
@@ -143,4 +175,34 @@ def test_a_request_that_its_memory_cannot_hold_is_refused():
     """A worker that can hardly hold its job would sooner crawl than die, so it is not begun."""
     limits = {"memory_bytes": 16 * MIB}
     judged(code="x" * (4 * MIB), limits=limits)
-    assert faults(code="x" * (2 * MIB), stdin="y" * (2 * MIB + 1), limits=limits) == ("invalid", [["limits", "memory_bytes"]])
+    assert faults(code="x" * (2 * MIB), stdin="y" * (2 * MIB + 1), limits=limits) == (
+        "invalid",
+        [["limits", "memory_bytes"]],
+    )
+
+
+def test_cases_share_the_program_and_say_what_differs():
+    """CONTRACT 4 `cases`: files are merged, arguments and input replaced, limits laid over."""
+    request = {"files": {"a": "1", "b": "2"}, "args": ["x"], "stdin": "common", "limits": {"wall_ms": 1_000, "pids": 9}}
+    cases = [{}, {"files": {"b": "3"}, "args": [], "stdin": "", "limits": {"wall_ms": 500}, "expected_stdout": "!"}]
+    plain, own = judged(**request, cases=cases).cases
+    assert plain.parts[1:] == [(Role.STDIN, "", b"common"), (Role.FILE, "a", b"1"), (Role.FILE, "b", b"2")]
+    assert own.parts[1:] == [(Role.STDIN, "", b""), (Role.FILE, "a", b"1"), (Role.FILE, "b", b"3")]
+    assert [(c.args, c.limits.wall_ms, c.limits.pids, c.expected_stdout) for c in (plain, own)] == [
+        (["x"], 1_000, 9, None), ([], 500, 9, "!"),
+    ]  # fmt: skip
+
+
+def test_what_is_wrong_in_a_case_is_told_there():
+    wrong = {
+        "files": {"/a": "", "a": {"base64": "!"}},
+        "args": ["\0"],
+        "stdin": {"base64": "?"},
+        "limits": {"pids": 9_999},
+    }
+    assert sorted(faults(cases=[{}, wrong])[1]) == sorted(
+        ["cases", 1, *loc] for loc in (["files", "/a"], ["files", "a"], ["args", 0], ["stdin"], ["limits", "pids"])
+    )
+    assert faults(cases=[{}, {"limits": {"pids": 9_999}}])[1] == [["cases", 1, "limits", "pids"]]
+    assert faults(files={"/a": ""}, cases=[{}, {}])[1] == [["files", "/a"]]
+    assert faults(files={"a": ""}, cases=[{}, {"files": {"a/b": ""}}])[1] == [["cases", 1, "files", "a"]]

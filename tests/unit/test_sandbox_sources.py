@@ -19,7 +19,13 @@ def etc(tmp_path: Path, **files: str) -> Path:
     (tmp_path / "apt/sources.list.d").mkdir(parents=True)
     (tmp_path / "os-release").write_text('NAME="x"\nVERSION_CODENAME=bookworm\n')
     for name, text in files.items():
-        (tmp_path / "apt" / {"list": "sources.list", "debian": "sources.list.d/debian.sources", "other": "sources.list.d/other.list"}[name]).write_text(text)
+        (
+            tmp_path
+            / "apt"
+            / {"list": "sources.list", "debian": "sources.list.d/debian.sources", "other": "sources.list.d/other.list"}[
+                name
+            ]
+        ).write_text(text)
     return tmp_path
 
 
@@ -80,7 +86,9 @@ def test_the_filter_allows_only_what_a_reason_stands_for():
         "ptrace", "bpf", "keyctl", "add_key", "mount", "unshare", "setns", "io_uring_setup", "perf_event_open", "userfaultfd",
         "process_vm_readv", "kexec_load", "clone3", "pivot_root", "init_module", "open_by_handle_at", "chroot", "reboot",
     }  # fmt: skip
-    sockets = [[a["valueTwo"] or a["value"] for a in r["args"]] for r in filter_["syscalls"] if r["names"] == ["socket"]]
+    sockets = [
+        [a["valueTwo"] or a["value"] for a in r["args"]] for r in filter_["syscalls"] if r["names"] == ["socket"]
+    ]
     assert sorted(sockets) == sorted([[f, t, p] for f in (2, 10) for t, p in ((1, 0), (1, 6), (2, 0), (2, 17))])
     without_condition = [name for rule in filter_["syscalls"] if not rule["args"] for name in rule["names"]]
     assert len(without_condition) == len(set(without_condition))

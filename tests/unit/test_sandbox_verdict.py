@@ -12,7 +12,7 @@ from orchestrator.sandbox.verdict import judge
 LIMITS = Limits(stdout_bytes=100, stderr_bytes=100)
 CALM = {
     "ended_by": None, "wait_status": 0, "survivors": False, "wall_ms": 3.2, "cpu_ms": 2, "peak_memory_bytes": 9_000_000,
-    "oom_kills": 0, "pids_refused": 0, "disk_free_bytes": 10**6, "inodes_free": 100, "output_bytes": {"stdout": 3, "stderr": 0},
+    "oom_kills": 0, "pids_refused": 0, "disk_free_bytes": 10**6, "inodes_free": 100, "stdout_bytes": 3, "stderr_bytes": 0,
 }  # fmt: skip
 KILLED, SEGV = int(signal.SIGKILL), int(signal.SIGSEGV) | 0x80
 
@@ -37,8 +37,8 @@ TABLE = {
     "too much cpu": ({"wait_status": KILLED, "ended_by": "cpu_ms"}, "timeout", None, None, ["cpu_ms"]),
     "too long, and a child's oom": ({"wait_status": KILLED, "ended_by": "wall_ms", "oom_kills": 2}, "timeout", None, None, ["wall_ms", "memory_bytes"]),
     "ended as the deadline came": ({"ended_by": "wall_ms"}, "ok", 0, None, []),
-    "a flood": ({"wait_status": KILLED, "ended_by": "stdout_bytes", "output_bytes": {"stdout": 10**8}}, "output_limit", None, None, ["stdout_bytes"]),
-    "cut output": ({"output_bytes": {"stdout": 101, "stderr": 100}}, "ok", 0, None, ["stdout_bytes"]),
+    "a flood": ({"wait_status": KILLED, "ended_by": "stdout_bytes", "stdout_bytes": 10**8}, "output_limit", None, None, ["stdout_bytes"]),
+    "cut output": ({"stdout_bytes": 101, "stderr_bytes": 100}, "ok", 0, None, ["stdout_bytes"]),
     "forks refused": ({"pids_refused": 4}, "ok", 0, None, ["pids"]),
     "a full disk": ({"disk_free_bytes": 0, "wait_status": code(1)}, "error", 1, None, ["disk_bytes"]),
     "no inode left": ({"inodes_free": 0}, "ok", 0, None, ["inodes"]),
@@ -51,7 +51,12 @@ TABLE = {
 def test_evidence_decides(seen, status, exit_code, signal_name, hits):
     """R2-17: exit, signal, limit, memory with the kernel's count; each said exactly, each with a sentence."""
     verdict = judge(RawOutcome(evidence=Evidence.model_validate(CALM | seen), started=True), LIMITS)
-    assert (verdict.status, verdict.exit_code, verdict.signal, verdict.limits_hit) == (status, exit_code, signal_name, hits)
+    assert (verdict.status, verdict.exit_code, verdict.signal, verdict.limits_hit) == (
+        status,
+        exit_code,
+        signal_name,
+        hits,
+    )
     assert verdict.reason[0].isupper()
     assert verdict.reason.endswith(".")
 

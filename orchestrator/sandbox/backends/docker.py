@@ -18,8 +18,8 @@ from orchestrator.kernel.canonical import digest_of
 from orchestrator.kernel.threads import DaemonThreads
 from orchestrator.sandbox import dialogue, engines, images, seccomp
 from orchestrator.sandbox.backends import docker_config, docker_stream
-from orchestrator.sandbox.backends.docker_worker import DockerWorker
 from orchestrator.sandbox.backends.port import Facts
+from orchestrator.sandbox.backends.worker import RunnerWorker
 from orchestrator.sandbox.frames import BrokenStream
 from orchestrator.sandbox.jobs import WorkerClass
 from orchestrator.sandbox.profiles import Profile
@@ -31,8 +31,10 @@ T = TypeVar("T")
 LABEL_DAEMON = "orchestrator.daemon"
 LABEL_EXECUTION = "orchestrator.execution"
 LABEL_EXPIRES = "orchestrator.expires"
-UIDS = 1_000
-"""How many ids jobs take turns at: more than there can be containers, so that one is long free before its next turn."""
+UIDS_EACH = 2
+"""How many ids the jobs of one container take turns at: no two in a row have the same."""
+BLOCKS = 600
+"""How many such blocks there are: more than containers, so that one is long free before its next turn."""
 _SIGKILLED = 137
 _LOOKS, _LOOK_S = 10, 0.1
 _GONE = (404, 409)  # not there, or its removal is under way
@@ -58,7 +60,7 @@ class DockerBackend:
     async def ping(self) -> None:
         await self.call(self._engine.ping)
 
-    async def launch(self, kind: WorkerClass, execution_id: str | None) -> DockerWorker:
+    async def launch(self, kind: WorkerClass, execution_id: str | None) -> RunnerWorker:
         async with self._starting:
             name, uid = self._name()
             try:
@@ -156,13 +158,13 @@ class DockerBackend:
             self._client.close()
         self._client, self._address = client, address
 
-    async def _launch(self, name: str, uid: int, kind: WorkerClass, execution_id: str | None) -> DockerWorker:
+    async def _launch(self, name: str, uid: int, kind: WorkerClass, execution_id: str | None) -> RunnerWorker:
         labels = {
             LABEL_DAEMON: self._daemon_id,
             LABEL_EXPIRES: str(int(time.time()) + self.settings.lease_s),
             **({LABEL_EXECUTION: execution_id} if execution_id else {}),
         }
-        body = docker_config.container(self.settings, kind, labels)
+        body = docker_config.container(self.settings, kind, labels, range(uid, uid + UIDS_EACH))
         client, address = self._engine, self._address
         assert address is not None
         await self.call(lambda: client.create_container_from_config(body, name))  # type: ignore[no-untyped-call]
@@ -173,14 +175,15 @@ class DockerBackend:
         except BaseException:
             stream.close()
             raise
-        return DockerWorker(self, name, uid, kind, stream)
+        return RunnerWorker(self, name, kind, stream)
 
     def _name(self) -> tuple[str, int]:
-        """A name that no other container has, and an id that no running job has. Noted before anything is made."""
+        """A name that no other container has, and the first id of a free block. Noted before anything is made."""
         self._made += 1
         name = f"orchestrator-{self._life}-{self._made}"
         taken = set(self._mine.values())
-        ids = (self.settings.uid_first + number % UIDS for number in range(self._made, self._made + UIDS))
+        blocks = (number % BLOCKS for number in range(self._made, self._made + BLOCKS))
+        ids = (self.settings.uid_first + block * UIDS_EACH for block in blocks)
         self._mine[name] = next(uid for uid in ids if uid not in taken)
         return name, self._mine[name]
 

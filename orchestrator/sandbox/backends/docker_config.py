@@ -3,7 +3,7 @@
 from typing import Any
 
 from orchestrator.sandbox import seccomp
-from orchestrator.sandbox.jobs import WorkerClass
+from orchestrator.sandbox.jobs import ENVIRONMENT, WorkerClass
 from orchestrator.sandbox.rootfs import RUNNER_HOME
 from orchestrator.sandbox.settings import SandboxSettings
 
@@ -13,7 +13,6 @@ PROGRAM_TMPFS_BYTES = 20 * 2**20
 NETWORK = "orchestrator-dev"
 """The bridge that jobs are put on in development mode, where a setting allows it (R2-14)."""
 
-PATH = "/usr/local/bin:/usr/bin:/bin"
 _CAPABILITIES = ["SETUID", "SETGID", "KILL"]  # of the runner; the job has none
 _MASKED = [
     "/proc/acpi", "/proc/asound", "/proc/config.gz", "/proc/interrupts", "/proc/kallsyms", "/proc/kcore", "/proc/keys",
@@ -24,13 +23,13 @@ _MASKED = [
 _READ_ONLY = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"]
 
 
-def container(settings: SandboxSettings, kind: WorkerClass, labels: dict[str, str]) -> dict[str, Any]:
-    """The body of the engine's `POST /containers/create`."""
+def container(settings: SandboxSettings, kind: WorkerClass, labels: dict[str, str], uids: range) -> dict[str, Any]:
+    """The body of the engine's `POST /containers/create`; `uids` are those that its jobs take turns at."""
     return {
         "Image": kind.image,
         "Entrypoint": ["/usr/bin/python3", f"{RUNNER_HOME}/main.py"],
-        "Cmd": [],
-        "Env": [f"PATH={PATH}", "LANG=C.UTF-8", "HOME=/box/work"],
+        "Cmd": [str(uids.start), str(len(uids)), str(int(settings.cpus * 1e3))],
+        "Env": [f"{name}={value}" for name, value in ENVIRONMENT.items()],
         "Hostname": "sandbox",
         "User": "0:0",
         "WorkingDir": "/",

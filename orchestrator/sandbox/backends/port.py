@@ -1,10 +1,10 @@
 """The port between the service and whatever runs workers: launch, run one job, destroy."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from orchestrator.sandbox.jobs import Job, RawOutcome, WorkerClass
+from orchestrator.sandbox.jobs import Job, Observer, RawOutcome, WorkerClass
 from orchestrator.sandbox.profiles import Profile
 
 
@@ -25,17 +25,22 @@ class Facts:
 
 
 class Worker(Protocol):
-    """One container, started and waiting for its single job."""
+    """One runner behind walls, started and waiting for a job. `jobs` counts those that it was given."""
 
     id: str
     kind: WorkerClass
+    jobs: int
 
     @property
     def alive(self) -> bool:
         """Whether it still waits; false once its stream has ended."""
         ...
 
-    async def run(self, job: Job, on_started: Callable[[], None]) -> RawOutcome:
+    def wipe(self, *, keep_program: bool = False) -> None:
+        """Have all that the last job left removed, and that proven, before the next `run`, which waits for it."""
+        ...
+
+    async def run(self, job: Job, observer: Observer) -> RawOutcome:
         """Run a job. When this returns, nothing of the job runs any more. Never raises for what the job did."""
         ...
 

@@ -1,0 +1,136 @@
+"""One started runner behind a stream, whatever keeps it: a container of an engine or a process of this machine."""
+
+import asyncio
+from collections.abc import Awaitable
+from typing import Protocol
+
+import structlog
+
+from orchestrator.contracts.errors import Unavailable
+from orchestrator.contracts.executions import OutputName
+from orchestrator.sandbox import dialogue, frames
+from orchestrator.sandbox.dialogue import Dialogue
+from orchestrator.sandbox.frames import BrokenStream, Kind
+from orchestrator.sandbox.jobs import Job, Observer, RawOutcome, WorkerClass
+from orchestrator.sandbox.settings import SandboxSettings
+
+log = structlog.get_logger("sandbox")
+
+GATHER_S = 20.0
+"""How long the listing and fetching of artifacts may take."""
+
+
+class Stream(frames.Source, frames.Sink, Protocol):
+    """A runner's input and output as one stream of bytes; `stderr_tail` is the end of what it said beside it."""
+
+    stderr_tail: bytes
+
+    @property
+    def ended(self) -> bool:
+        """Whether the runner's side is closed and all was read."""
+        ...
+
+    def close(self) -> None:
+        """Hang up; the runner ends by that alone."""
+        ...
+
+
+class Owner(Protocol):
+    """The backend, as its workers see it."""
+
+    settings: SandboxSettings
+
+    def kill(self, name: str, *, ended: bool) -> Awaitable[bool]:
+        """Kill a worker and wait for its death; whether the kernel took it for memory. Raises `Unavailable`."""
+        ...
+
+    def remove(self, name: str) -> Awaitable[None]:
+        """Kill it and remove what it stands on. Never raises."""
+        ...
+
+
+class RunnerWorker:
+    """A runner that waits for a job, and for another one after a wipe. `id` is its name in its backend."""
+
+    def __init__(self, owner: Owner, name: str, kind: WorkerClass, stream: Stream) -> None:
+        self.id = name
+        self.kind = kind
+        self.jobs = 0
+        self._owner = owner
+        self._stream = stream
+        self._job: Job
+        self._observer: Observer
+        self._dialogue: Dialogue | None = None
+        self._deadline: asyncio.Timeout | None = None
+        self._cancelled = False
+        self._wiping = False
+
+    @property
+    def alive(self) -> bool:
+        return not self._stream.ended
+
+    async def run(self, job: Job, observer: Observer) -> RawOutcome:
+        self.jobs += 1
+        self._cancelled = False
+        self._job, self._observer = job, observer
+        talk = self._dialogue = Dialogue(self._stream, self._stream, job, self)
+        outcome = talk.outcome
+        try:
+            async with asyncio.timeout(self._owner.settings.start_timeout_ms / 1e3) as self._deadline:
+                await self._ready()
+                await talk.hold()
+                self._expire_in(GATHER_S * 1e3)
+                await talk.gather()
+        except TimeoutError:
+            outcome.loss = "cancelled" if self._cancelled else "silent" if outcome.evidence is None else "died"
+            outcome.detail = "its runner did not answer in time"
+            await self._end(outcome)
+        except BrokenStream as fault:
+            outcome.loss, outcome.detail = "died", str(fault)
+            await self._end(outcome)
+        finally:
+            self._deadline = None
+        return outcome
+
+    def started(self) -> None:
+        self._expire_in(self._job.limits.wall_ms + self._owner.settings.grace_ms)
+        self._observer.started()
+
+    def output(self, name: OutputName, data: bytes) -> None:
+        self._observer.output(name, data)
+
+    def cancel(self) -> None:
+        if self._deadline is None or self._cancelled or self._dialogue is None:
+            return
+        self._cancelled = True
+        self._dialogue.cancel()
+        self._expire_in(self._owner.settings.grace_ms)
+
+    def wipe(self, *, keep_program: bool = False) -> None:
+        self._stream.write(frames.pack(Kind.WIPE, payload=b"k" if keep_program else b"a"))
+        self._wiping = True
+
+    async def destroy(self) -> None:
+        self._stream.close()
+        await self._owner.remove(self.id)
+
+    async def _ready(self) -> None:
+        """Wait until the wipe before this job is proven; a runner in doubt ends instead."""
+        if self._wiping:
+            await dialogue.greet(self._stream)
+            self._wiping = False
+
+    def _expire_in(self, ms: float) -> None:
+        if self._deadline is not None and not self._deadline.expired():
+            self._deadline.reschedule(asyncio.get_running_loop().time() + ms / 1e3)
+
+    async def _end(self, outcome: RawOutcome) -> None:
+        """Have it killed and proven dead; the backend's word is the second witness for memory."""
+        outcome.evidence = None
+        try:
+            if await self._owner.kill(self.id, ended=outcome.loss == "died") and outcome.loss == "died":
+                outcome.loss = "oom"
+        except Unavailable as fault:
+            outcome.loss, outcome.detail = "died", f"{outcome.detail}, and {fault.detail}"
+        if tail := self._stream.stderr_tail:
+            log.warning("sandbox.runner_said", worker=self.id, stderr=tail.decode(errors="replace"))

@@ -1,0 +1,153 @@
+"""The job's first process before there is a job: it has given up every right and waits for word what to become.
+
+It is forked before anything of a job has arrived, so no copy of a nonce, a program or an input is in its memory.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import os
+import resource
+import signal
+
+import frames
+import place
+
+_PR_SET_DUMPABLE = 4
+_DONE, _BRIEF = 3, 4
+_CLEAR_OF_ALL = 32
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class Embryo:
+    """The parent's side: the child's id, its user, and the other ends of its descriptors."""
+
+    def __init__(self, uid: int) -> None:
+        self.uid = uid
+        self.pid = 0
+        self.stdout, out = _own_pipe(uid)
+        self.stderr, err = _own_pipe(uid)
+        self.done, done = os.pipe()
+        brief, self.brief = os.pipe()
+        self.stdin = os.memfd_create("stdin", os.MFD_CLOEXEC)
+        stdin = os.open(f"/proc/self/fd/{self.stdin}", os.O_RDONLY | os.O_CLOEXEC)
+        self._others = (stdin, out, err, done, brief)
+
+    def fork(self) -> bool:
+        """Make the child. True in the child, which is then a process without rights; False in the parent.
+
+        Raises `OSError` in the parent where the child could not give up its rights; nothing may run then.
+        """
+        self.pid = os.fork()
+        if self.pid == 0:
+            _descend(self.uid, self._others)
+            return True
+        for fd in self._others:
+            os.close(fd)
+        if not os.read(self.done, 1):
+            raise OSError("the runner could not give up its rights")
+        return False
+
+    def discard(self) -> None:
+        """End a child that will not become a job."""
+        os.kill(self.pid, signal.SIGKILL)
+        os.waitpid(self.pid, 0)
+        os.close(self.stdout)
+        os.close(self.stderr)
+
+    def close(self) -> None:
+        """Let go of the descriptors that the watch has not closed already."""
+        for fd in (self.stdin, self.done, self.brief):
+            os.close(fd)
+
+
+def _own_pipe(uid: int) -> tuple[int, int]:
+    """A pipe that belongs to the job, so that it may open /dev/stdout."""
+    return place.as_user(uid, os.pipe)
+
+
+def _descend(uid: int, fds: tuple[int, ...]) -> None:
+    """Give up everything, and say so. A process that cannot ends here, without that word."""
+    try:
+        os.setsid()
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        _take_descriptors(fds)
+        _give_up_rights(uid)
+        os.chdir(place.WORK)
+    except BaseException:  # noqa: BLE001 - whatever it is, nothing of the job may run
+        os._exit(1)
+    os.write(_DONE, b"!")
+
+
+def _take_descriptors(fds: tuple[int, ...]) -> None:
+    high = [fcntl.fcntl(fd, fcntl.F_DUPFD, _CLEAR_OF_ALL) for fd in fds]  # first out of each other's way
+    for target, source in enumerate(high):
+        os.dup2(source, target, inheritable=target < _DONE)
+    os.closerange(_BRIEF + 1, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+
+
+def _give_up_rights(uid: int) -> None:
+    fd = os.open("/proc/self/oom_score_adj", os.O_WRONLY)
+    os.write(fd, b"1000")  # where memory runs out, the kernel takes the job before the runner
+    os.close(fd)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    os.setgroups([])
+    os.setresgid(uid, uid, uid)
+    os.setresuid(uid, uid, uid)
+    if _libc.prctl(_PR_SET_DUMPABLE, 1, 0, 0, 0) != 0:  # else /dev/stdout and /proc/self would be root's
+        raise OSError(ctypes.get_errno(), "prctl")
+
+
+class Brief:
+    """What to become, as the host said it: the parts of a job that are neither program nor content of files."""
+
+    def __init__(self, data: bytes) -> None:
+        self.args: list[str] = []
+        self.command: list[bytes] = []
+        self.env: dict[bytes, bytes] = {}
+        self.limits: dict[str, int] = {}
+        self.has_stdin = self.session = False
+        at = 0
+        while at < len(data):
+            role, named, size = frames.PART.unpack_from(data, at)
+            content_at = at + frames.PART.size + named
+            at = content_at + size
+            self._take(role, data[content_at - named : content_at], data[content_at:at])
+
+    def _take(self, role: int, name: bytes, content: bytes) -> None:
+        if role == frames.ARG:
+            self.args.append(os.fsdecode(content))
+        elif role == frames.COMMAND:
+            self.command.append(content)
+        elif role == frames.ENV:
+            self.env[name] = content
+        elif role == frames.LIMIT:
+            self.limits[name.decode()] = int(content)
+        elif role == frames.STDIN:
+            self.has_stdin = True
+        elif role == frames.SESSION:
+            self.session = True
+
+
+def take_brief() -> Brief:
+    """The child's side: wait for word. Nothing untrusted has run in this process yet."""
+    try:
+        intake = frames.Intake(_BRIEF)
+        return Brief(intake.exactly(intake.left))
+    except frames.HostGone:
+        os._exit(0)  # the container ends without a job
+
+
+def become(brief: Brief) -> None:
+    """Take on the job's limits, environment and input, and let go of the runner's last two descriptors."""
+    resource.setrlimit(resource.RLIMIT_NOFILE, (brief.limits["open_files"],) * 2)
+    os.environ.clear()
+    os.environb.update(brief.env)
+    if not brief.has_stdin:
+        null = os.open("/dev/null", os.O_RDONLY)
+        os.dup2(null, 0)
+        os.close(null)
+    if not brief.session:
+        os.closerange(_DONE, _BRIEF + 1)
