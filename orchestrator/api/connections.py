@@ -1,5 +1,6 @@
 """Connections whose clients do not speak HTTP: told so in the one form, without a traceback in the log for each."""
 
+import asyncio
 from typing import Any
 
 import structlog
@@ -28,8 +29,24 @@ class _Server(web.Server):
         return _Connection(self, loop=self._loop, **self._kwargs)
 
 
+def gone(request: web.Request) -> "asyncio.Future[None]":
+    """Done when the client of this request has left."""
+    protocol = request.protocol
+    assert isinstance(protocol, _Connection)
+    return protocol.lost
+
+
 class _Connection(RequestHandler):
-    __slots__ = ()
+    __slots__ = ("lost",)
+
+    def __init__(self, *args: Any, **more: Any) -> None:
+        super().__init__(*args, **more)
+        self.lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        super().connection_lost(exc)
+        if not self.lost.done():
+            self.lost.set_result(None)
 
     def handle_error(
         self, request: Any, status: int = 500, exc: BaseException | None = None, message: str | None = None

@@ -9,7 +9,7 @@ from aiohttp import web
 from orchestrator.contracts.errors import OrchestratorError
 
 MEDIA_TYPE = "application/problem+json"
-_WORDS = {413: "Content Too Large", 422: "Unprocessable Content"}
+_WORDS = {413: "Content Too Large", 422: "Unprocessable Content", 499: "Client Closed Request"}
 
 
 class Refusal(OrchestratorError):

@@ -90,7 +90,7 @@ async def build(configuration: Configuration, places: Places) -> AsyncIterator[D
         stack.push_async_callback(sandbox.close)
         executions = Executions(sandbox, grants, ExecutionLog(journal, store, blobs), clock, metrics, supervisor)
         await executions.open()
-        stack.push_async_callback(executions.close)
+        stack.push_async_callback(executions.drain, 0)
 
         async def record(topic: str, subject: str, data: dict[str, Any]) -> None:
             await journal.record(Entry(topic, subject, "daemon", data.pop("outcome", "ok"), data, source="host"))

@@ -116,6 +116,7 @@ async def _drain(daemon: Daemon, runner: Runner, gate: Gate) -> None:
     daemon.rooms.draining = True
     daemon.rooms.journal.wake()
     await runner.cleanup()
+    await daemon.rooms.executions.drain(daemon.rooms.settings.shutdown_ms / 1e3)
     await _record_tally(daemon, gate, None)
     await daemon.rooms.journal.record(Entry("daemon.stopped", None, "daemon"))
 

@@ -51,13 +51,14 @@ class Running:
         self.listener: Progress | None = None
         self.now = "queued"
         self.ended = asyncio.Event()
-        self.accepted = asyncio.Event()
+        self.accepted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.task: asyncio.Task[Execution | OrchestratorError] | None = None
 
     def status(self, status: str) -> None:
         """It is `queued`, or `running`."""
         self.now = status
-        self.accepted.set()
+        if not self.accepted.done():
+            self.accepted.set_result(None)
 
     def output(self, name: OutputName, data: bytes) -> None:
         """A piece of its output."""
@@ -98,9 +99,11 @@ class Executions:
         for execution_id in await self._log.unfinished():
             await self._log.lost(execution_id)
 
-    async def close(self) -> None:
-        """Cancel what nobody waits for any more, and wait until it is written down."""
+    async def drain(self, longest_s: float) -> None:
+        """Let what runs come to its end; cancel what takes longer, and wait until all of it is written down."""
         tasks = [running.task for running in self._running.values() if running.task is not None]
+        if tasks:
+            await asyncio.wait(tasks, timeout=longest_s)
         for execution_id in list(self._running):
             self._sandbox.cancel(execution_id)
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -118,9 +121,8 @@ class Executions:
         running, permit, facts = await self._permitted(request, caller, None)
         running.listener = listener
         running.task = self._supervisor.child("execution", self._end(running, permit, facts))
-        accepted = self._supervisor.child("execution.accepted", running.accepted.wait())
-        await asyncio.wait({running.task, accepted}, return_when=asyncio.FIRST_COMPLETED)
-        accepted.cancel()
+        either: list[asyncio.Future[Any]] = [running.task, running.accepted]
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
         if running.task.done() and isinstance(fault := running.task.result(), OrchestratorError):
             raise fault
         return running

@@ -3,33 +3,29 @@
 import asyncio
 from contextlib import suppress
 
-import pydantic_core
 from aiohttp import web
 
+from orchestrator.api import sse
 from orchestrator.api.endpoint import Call, endpoint
 from orchestrator.bus import topics
 from orchestrator.contracts.callers import Scope
 from orchestrator.contracts.errors import Invalid
-from orchestrator.contracts.events import Event
 
 _KEEP_ALIVE_S = 15.0
 
 
-@endpoint("GET", "/v1/events", scope=Scope.QUERY, media_type="text/event-stream")
+@endpoint("GET", "/v1/events", scope=Scope.QUERY, media_type=sse.MEDIA_TYPE)
 async def stream(call: Call) -> web.StreamResponse:
     """Events that the caller may see, from now on or from `Last-Event-ID`; `?topic=query.*` narrows."""
     pattern, seq = _pattern(call), _position(call)
-    response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store"})
-    response.headers["X-Request-Id"] = call.request_id
-    await response.prepare(call.request)
     with suppress(ConnectionError):
-        await response.write(b": stream\n\n")
+        response = await sse.opened(call)
         while not call.rooms.draining:
             advanced = call.rooms.journal.advanced
             found, seq = await call.rooms.audit.events_after(seq, call.caller)
             for event in found:
                 if topics.matches(pattern, event.topic):
-                    await response.write(_frame(event))
+                    await response.write(sse.frame(event.topic, event.as_json(), event.seq))
             if not found:
                 await _wait(advanced, response)
     return response
@@ -59,11 +55,3 @@ async def _wait(advanced: asyncio.Event, response: web.StreamResponse) -> None:
             await advanced.wait()
     except TimeoutError:
         await response.write(b": alive\n\n")
-
-
-def _frame(event: Event) -> bytes:
-    return b"id: %d\nevent: %s\ndata: %s\n\n" % (
-        event.seq,
-        event.topic.encode(),
-        pydantic_core.to_json(event.as_json()),
-    )
