@@ -99,6 +99,8 @@ class Dialogue:
             self._keep("stdout", outcome.stdout, payload[: limits.stdout_bytes - len(outcome.stdout)])
         elif kind is Kind.STDERR and outcome.started:
             self._keep("stderr", outcome.stderr, payload[: limits.stderr_bytes - len(outcome.stderr)])
+        elif kind is Kind.VALUE and outcome.started:
+            outcome.value = payload.decode(errors="replace")
         elif kind is Kind.RESULT and outcome.started:
             outcome.evidence = _evidence(payload)
         else:

@@ -70,11 +70,13 @@ class Evidence(Model):
     """What the runner saw: its own acts and the kernel's counts, never a word of the job.
 
     `ended_by` names the limit for which the runner ended the job, or `cancel`; `wait_status` is that of `waitpid`;
-    `stdout_bytes` and `stderr_bytes` are all that came, kept or not.
+    `stdout_bytes` and `stderr_bytes` are all that came, kept or not. `alive`: a session's process stays for its next
+    piece, and `wait_status` is what it said of this one.
     """
 
     ended_by: Literal["wall_ms", "cpu_ms", "stdout_bytes", "stderr_bytes", "cancel"] | None = None
     wait_status: Count
+    alive: bool
     survivors: bool
     wall_ms: Measure
     cpu_ms: Measure
@@ -103,5 +105,6 @@ class RawOutcome:
     wall_ms: float = 0.0
     stdout: bytearray = field(default_factory=bytearray)
     stderr: bytearray = field(default_factory=bytearray)
+    value: str | None = None
     artifacts: dict[str, bytes] = field(default_factory=dict)
     artifacts_skipped: list[tuple[str, str]] = field(default_factory=list)

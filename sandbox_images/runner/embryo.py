@@ -26,6 +26,7 @@ class Embryo:
     def __init__(self, uid: int) -> None:
         self.uid = uid
         self.pid = 0
+        self.alive = False
         self.stdout, out = _own_pipe(uid)
         self.stderr, err = _own_pipe(uid)
         self.done, done = os.pipe()
@@ -47,18 +48,12 @@ class Embryo:
             os.close(fd)
         if not os.read(self.done, 1):
             raise OSError("the runner could not give up its rights")
+        self.alive = True
         return False
 
-    def discard(self) -> None:
-        """End a child that will not become a job."""
-        os.kill(self.pid, signal.SIGKILL)
-        os.waitpid(self.pid, 0)
-        os.close(self.stdout)
-        os.close(self.stderr)
-
     def close(self) -> None:
-        """Let go of the descriptors that the watch has not closed already."""
-        for fd in (self.stdin, self.done, self.brief):
+        """Let go of the descriptors."""
+        for fd in (self.stdin, self.stdout, self.stderr, self.done, self.brief):
             os.close(fd)
 
 
@@ -132,7 +127,7 @@ class Brief:
 
 
 def take_brief() -> Brief:
-    """The child's side: wait for word. Nothing untrusted has run in this process yet."""
+    """The child's side: wait for word. The first time, nothing untrusted has run in this process yet."""
     try:
         intake = frames.Intake(_BRIEF)
         return Brief(intake.exactly(intake.left))
@@ -140,12 +135,17 @@ def take_brief() -> Brief:
         os._exit(0)  # the container ends without a job
 
 
+def say_done(code: int, value: bytes | None) -> None:
+    """The word of a session that a piece has ended: its exit code, and the value of its last expression."""
+    frames.write(_DONE, frames.VALUE, frames.NO_NONCE, bytes([code, value is not None]) + (value or b""))
+
+
 def become(brief: Brief) -> None:
-    """Take on the job's limits, environment and input, and let go of the runner's last two descriptors."""
+    """Take on the job's limits, environment and input; but for a session, let go of the runner's last descriptors."""
     resource.setrlimit(resource.RLIMIT_NOFILE, (brief.limits["open_files"],) * 2)
     os.environ.clear()
     os.environb.update(brief.env)
-    if not brief.has_stdin:
+    if not brief.has_stdin and not brief.session:
         null = os.open("/dev/null", os.O_RDONLY)
         os.dup2(null, 0)
         os.close(null)

@@ -21,6 +21,7 @@ import listing  # noqa: E402
 import place  # noqa: E402
 import residue  # noqa: E402
 import script  # noqa: E402
+import session  # noqa: E402
 from counters import Counters  # noqa: E402
 from watch import Watch  # noqa: E402
 
@@ -46,7 +47,7 @@ class Runner:
             if child.fork():
                 return
             self._greet()
-            self._serve_one(child)
+            self._attend(child)
             child.close()
             residue.remove(uid)
             served += 1
@@ -56,45 +57,59 @@ class Runner:
         facts: dict[str, object] = {"version": VERSION, "cgroup": self._counters.version, "python": python}
         frames.write(1, frames.HELLO, frames.NO_NONCE, frames.lines(facts))
 
-    def _serve_one(self, child: embryo.Embryo) -> None:
-        """Run one job to its end, then answer what the host asks of its files, until it wants the place wiped."""
-        intake = _next(frames.JOB)
+    def _attend(self, child: embryo.Embryo) -> None:
+        """Run one job to its end, then answer what the host asks of its files, until it wants the place wiped.
+
+        Where the job is a session, its next pieces come in between.
+        """
+        asked = _next_job()
+        while asked.kind != frames.WIPE:
+            if asked.kind == frames.JOB and child.alive:
+                self._run(asked, child)
+            else:
+                _answer(asked, child.uid)
+            asked = frames.Intake(0)
+        if asked.exactly(1) == b"a":
+            place.remove_program()
+        if child.alive:
+            raise residue.Doubt("a process waits for its next piece")
+
+    def _run(self, intake: frames.Intake, child: embryo.Embryo) -> None:
         nonce = intake.nonce
         try:
-            brief = _place(intake, child)
+            brief, session = _place(intake, child)
         except OSError as fault:
             intake.skip()
             reason = f"its files could not be written: {os.strerror(fault.errno or 0)}"
-            child.discard()
             frames.write(1, frames.REFUSED, nonce, reason.encode())
-        else:
-            self._run(child, brief, nonce)
-        while (asked := frames.Intake(0)).kind != frames.WIPE:
-            _answer(asked, child.uid)
-        if asked.exactly(1) == b"a":
-            place.remove_program()
-
-    def _run(self, child: embryo.Embryo, brief: bytes, nonce: bytes) -> None:
+            return
         watch = Watch(child.pid, embryo.Brief(brief).limits, self._milli_cpus, self._counters, nonce, self._wake)
         watch.add_output(child.stdout, "stdout", frames.STDOUT)
         watch.add_output(child.stderr, "stderr", frames.STDERR)
+        if session:
+            watch.add_word(child.done)
         frames.write(1, frames.STARTED, nonce)
         frames.write(child.brief, frames.JOB, frames.NO_NONCE, brief)
+        os.kill(child.pid, signal.SIGCONT)
         evidence = watch.until_end()
+        child.alive = bool(evidence["alive"])
+        if child.alive and watch.said is not None and watch.said[1]:
+            frames.write(1, frames.VALUE, nonce, watch.said[2:])
         frames.write(1, frames.RESULT, nonce, frames.lines(evidence))
 
 
-def _next(kind: int) -> frames.Intake:
-    """The host's next word, which has to be of this kind."""
-    while (intake := frames.Intake(0)).kind != kind:
+def _next_job() -> frames.Intake:
+    """The host's next word, which has to be a job."""
+    while (intake := frames.Intake(0)).kind != frames.JOB:
         if intake.kind != frames.CANCEL:  # one that crossed a job's end
-            raise ValueError(f"a frame of kind {intake.kind} out of turn")
+            raise residue.Doubt(f"a frame of kind {intake.kind} out of turn")
+        intake.skip()
     return intake
 
 
-def _place(intake: frames.Intake, child: embryo.Embryo) -> bytes:
-    """Put program, input and files where they belong; what is left is the child's brief."""
-    brief = bytearray()
+def _place(intake: frames.Intake, child: embryo.Embryo) -> tuple[bytes, bool]:
+    """Put program, input and files where they belong; the child's brief, and whether it is a session."""
+    brief, session = bytearray(), False
     while intake.left:
         role, name, size = intake.part()
         if role == frames.PROGRAM:
@@ -106,7 +121,8 @@ def _place(intake: frames.Intake, child: embryo.Embryo) -> bytes:
             brief += frames.PART.pack(role, 0, 0)
         else:
             brief += frames.PART.pack(role, len(name), size) + name + intake.exactly(size)
-    return bytes(brief)
+            session |= role == frames.SESSION
+    return bytes(brief), session
 
 
 def _answer(asked: frames.Intake, uid: int) -> None:
@@ -116,8 +132,22 @@ def _answer(asked: frames.Intake, uid: int) -> None:
     elif asked.kind == frames.READ:
         most = int.from_bytes(asked.exactly(8), "little")
         listing.tell_content(uid, asked.nonce, asked.exactly(asked.left), most)
+    elif asked.kind == frames.WRITE:
+        _write(asked, uid)
     elif asked.kind != frames.CANCEL:
-        raise ValueError(f"a frame of kind {asked.kind} out of turn")
+        raise residue.Doubt(f"a frame of kind {asked.kind} out of turn")
+
+
+def _write(asked: frames.Intake, uid: int) -> None:
+    """Take a file of a session at rest: the length of its path (2 bytes), the path, the content."""
+    path = asked.exactly(int.from_bytes(asked.exactly(2), "little"))
+    try:
+        place.receive_file(asked, asked.left, path, uid)
+    except OSError as fault:
+        asked.skip()
+        frames.write(1, frames.REFUSED, asked.nonce, os.strerror(fault.errno or 0).encode())
+    else:
+        frames.write(1, frames.RESULT, asked.nonce)
 
 
 def _wake_at_child_end() -> int:
@@ -146,4 +176,6 @@ if __name__ == "__main__":
     embryo.become(told)
     if told.command:
         os.execve(told.command[0], [*told.command, *map(os.fsencode, told.args)], os.environb)  # noqa: S606 - the job
+    if told.session:
+        session.run(told, f"{place.PROGRAM}/main.py", place.WORK, set(sys.modules) - _ORDINARY)
     script.run(f"{place.PROGRAM}/main.py", place.WORK, told.args, set(sys.modules) - _ORDINARY)

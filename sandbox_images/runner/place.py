@@ -51,6 +51,8 @@ def receive_file(intake: Intake, size: int, path: bytes, uid: int) -> None:
 
     def write() -> None:
         os.makedirs(os.path.dirname(target), exist_ok=True)
+        if os.path.lexists(target):
+            os.unlink(target)
         _receive(intake, size, os.open(target, _NEW, 0o644))
 
     as_user(uid, write)
@@ -58,6 +60,8 @@ def receive_file(intake: Intake, size: int, path: bytes, uid: int) -> None:
 
 def receive_stdin(intake: Intake, size: int, fd: int) -> None:
     """Write what the job shall read into the file that its standard input reads from."""
+    os.ftruncate(fd, 0)
+    os.lseek(fd, 0, os.SEEK_SET)
     _receive(intake, size, os.dup(fd))
 
 

@@ -15,8 +15,10 @@ import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import types
     from typing import NoReturn
 
+_PROGRAMS = ("/program/", "<session ")
 _NOT_FLUSHED = 120  # the interpreter's own exit code for it
 _STANDARD = os.path.dirname(os.__file__)
 _BUFFERING = {"_ctypes", "readline", "_curses"}  # of the standard library: may hold output that only libc flushes
@@ -43,6 +45,8 @@ def run(path: str, work: str, args: list[str], forget: set[str]) -> None:
         exec(program, namespace)  # noqa: S102 - running it is what this container is for
     except SystemExit as fault:
         code = exit_code(fault)
+    except KeyboardInterrupt as fault:
+        _interrupted(fault)
     except BaseException as fault:  # noqa: BLE001 - the end of a script that raised
         code = tell(fault)
     if any(map(_foreign, [module for name, module in list(sys.modules.items()) if name not in ordinary])):
@@ -73,15 +77,27 @@ def exit_code(fault: SystemExit) -> int:
 
 
 def tell(fault: BaseException) -> int:
-    """Print what a program raised, without the frame of this file; its exit code. Ctrl-C ends it by its signal."""
-    trace = fault.__traceback__ and fault.__traceback__.tb_next
-    if isinstance(fault, KeyboardInterrupt):
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    """Print what a program raised as the interpreter would; the exit code that it means."""
+    trace = own_frames(fault)
     sys.excepthook(type(fault), fault.with_traceback(trace), trace)
-    if isinstance(fault, KeyboardInterrupt):
-        _flush()
-        os.kill(os.getpid(), signal.SIGINT)
     return 1
+
+
+def own_frames(fault: BaseException) -> types.TracebackType | None:
+    """The program's part of a traceback: what comes before belongs to the runner."""
+    trace = fault.__traceback__
+    while trace is not None and not trace.tb_frame.f_code.co_filename.startswith(_PROGRAMS):
+        trace = trace.tb_next
+    return trace
+
+
+def _interrupted(fault: KeyboardInterrupt) -> NoReturn:
+    """Ctrl-C ends a program by its signal."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    tell(fault)
+    flush()
+    os.kill(os.getpid(), signal.SIGINT)
+    os._exit(1)
 
 
 def _end(code: int, namespace: dict[str, object], ordinary: frozenset[str]) -> NoReturn:
@@ -89,9 +105,9 @@ def _end(code: int, namespace: dict[str, object], ordinary: frozenset[str]) -> N
     if (threading := sys.modules.get("threading")) is not None:
         _try(threading._shutdown)
     _try(atexit._run_exitfuncs)
-    flushed = _flush()
+    flushed = flush()
     _forget(namespace, ordinary)
-    os._exit(code if _flush() and flushed else _NOT_FLUSHED)
+    os._exit(code if flush() and flushed else _NOT_FLUSHED)
 
 
 def _forget(namespace: dict[str, object], ordinary: frozenset[str]) -> None:
@@ -111,7 +127,7 @@ def _foreign(module: object) -> bool:
     return name in _BUFFERING or (isinstance(path, str) and path.endswith(".so") and not path.startswith(_STANDARD))
 
 
-def _flush() -> bool:
+def flush() -> bool:
     """Flush both outputs; whether that went well."""
     open_files = [file for file in (sys.stdout, sys.stderr) if hasattr(file, "flush") and not _closed(file)]
     return sum([_try(file.flush) for file in open_files]) == len(open_files)

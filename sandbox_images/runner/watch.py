@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
 FLOOD_BYTES = 8 * 2**20
 """How far past its limit a stream may run, read and thrown away, before the job is ended for it."""
+MOST_SAID = 128 * 2**10
 _SHORTEST_LOOK_S = 0.002
+_MOST_REST_S = 2.0
 
 
 class Stream:
@@ -48,6 +50,8 @@ class Watch:
         self._streams: list[Stream] = []
         self._open: dict[int, Stream] = {}
         self._poll = select.poll()
+        self._done: int | None = None
+        self._word = bytearray()
         self._status: int | None = None
         self._largest_child = 0
         self._ended_by: str | None = None
@@ -57,11 +61,26 @@ class Watch:
         self._peak_before = counters.peak_bytes() or 0
 
     def add_output(self, fd: int, name: str, kind: int) -> None:
-        """Read the job's output `name` from `fd`, and close it at its end."""
+        """Read the job's output `name` from `fd`, to its end."""
         os.set_blocking(fd, False)
         self._open[fd] = Stream(name, kind, self._limits[f"{name}_bytes"])
         self._streams.append(self._open[fd])
         self._poll.register(fd, select.POLLIN)
+
+    def add_word(self, fd: int) -> None:
+        """Listen for a session's own word that its piece has ended."""
+        os.set_blocking(fd, False)
+        self._done = fd
+        self._poll.register(fd, select.POLLIN)
+
+    @property
+    def said(self) -> bytes | None:
+        """That word: an exit code, whether there is a value, the value. The job's own, so it proves nothing."""
+        if len(self._word) < frames.HEADER.size:
+            return None
+        _, size, _ = frames.HEADER.unpack_from(self._word)
+        whole = frames.HEADER.size + min(max(size, 2), MOST_SAID)
+        return bytes(self._word[frames.HEADER.size : whole]) if len(self._word) >= whole else None
 
     def until_end(self) -> dict[str, object]:
         """Wait for the job's end or bring it about; the evidence, for the host to judge."""
@@ -69,18 +88,19 @@ class Watch:
         self._poll.register(0, select.POLLIN)
         self._began = self._next_look = time.monotonic()
         self._check_time()
-        while self._status is None and self._ended_by is None:
+        while self._status is None and self._ended_by is None and self.said is None:
             for fd, _ in self._poll.poll(self._patience_ms()):
                 self._attend(fd)
             self._reap(os.WNOHANG)
             self._check_time()
-        survivors = self.kill_all()
+        alive = self.said is not None and self._status is None and self._ended_by is None and self._rest()
+        survivors = not alive and self._kill_all()
         for fd in list(self._open):
             while self._read(fd):
-                pass  # to its end, which is there: nobody holds the other side any more
-        return self._evidence(survivors)
+                pass  # all that is there: nobody who runs holds the other side any more
+        return self._evidence(alive, survivors)
 
-    def kill_all(self) -> bool:
+    def _kill_all(self) -> bool:
         """Kill every process but this one and reap them; whether any is left, which must not be.
 
         The kernel holds off forks while it signals all, so one round is enough; and when no child is left there is no
@@ -90,14 +110,38 @@ class Watch:
         self._reap(0)
         return _signal_all(0)
 
+    def _rest(self) -> bool:
+        """Stop a session's process until its next piece, and kill all others; whether it is at rest, and alone."""
+        os.kill(self._leader, signal.SIGSTOP)
+        _, status = os.waitpid(self._leader, os.WUNTRACED)
+        if not os.WIFSTOPPED(status):
+            self._status, self._ended = status, time.monotonic()
+            return False
+        self._ended = time.monotonic()
+        while others := _others(self._leader):
+            if time.monotonic() > self._ended + _MOST_REST_S:
+                return False
+            for pid in others:
+                _kill(pid)
+            self._reap(os.WNOHANG)
+        return True
+
     def _attend(self, fd: int) -> None:
         if fd == self._wake:
             os.read(fd, 4096)
+        elif fd == self._done:
+            self._hear(fd)
         elif fd == 0:
             if frames.Intake(0).kind == frames.CANCEL:
                 self._end("cancel")
         else:
             self._read(fd)
+
+    def _hear(self, fd: int) -> None:
+        data = os.read(fd, frames.CHUNK)
+        self._word += data[: frames.HEADER.size + MOST_SAID - len(self._word)]
+        if not data:
+            self._poll.unregister(fd)
 
     def _read(self, fd: int) -> bool:
         """Take what is there of one output, keep what may be kept; whether more may be there."""
@@ -108,7 +152,6 @@ class Watch:
             return False
         if not data:
             self._poll.unregister(fd)
-            os.close(fd)
             del self._open[fd]
             return False
         keep = data[: max(0, stream.limit - stream.total)]
@@ -162,12 +205,13 @@ class Watch:
         peak = self._counters.peak_bytes() or 0
         return peak if peak > self._peak_before else min(peak, self._largest_child)
 
-    def _evidence(self, survivors: bool) -> dict[str, object]:
+    def _evidence(self, alive: bool, survivors: bool) -> dict[str, object]:
         cpu_ns, oom_kills, pids_refused = (now - then for now, then in zip(self._counts(), self._before, strict=True))
         disk_free, inodes_free = place.free()
         return {
             "ended_by": self._ended_by,
-            "wait_status": self._status,
+            "wait_status": (self.said or b"\0")[0] << 8 if alive else self._status,
+            "alive": int(alive),
             "survivors": int(survivors),
             "wall_ms": (self._ended - self._began) * 1e3,
             "cpu_ms": cpu_ns / 1e6,
@@ -187,3 +231,29 @@ def _signal_all(number: int) -> bool:
     except ProcessLookupError:
         return False
     return True
+
+
+def _others(leader: int) -> list[int]:
+    """Processes beside this one and a session's, but for those that are dead and only not reaped."""
+    pids = [int(name) for name in os.listdir("/proc") if name.isdigit()]
+    return [pid for pid in pids if pid not in (1, leader) and _runs(pid)]
+
+
+def _runs(pid: int) -> bool:
+    try:
+        fd = os.open(f"/proc/{pid}/stat", os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        return os.read(fd, 512).rpartition(b") ")[2][:1] not in (b"Z", b"X", b"")
+    except ProcessLookupError:
+        return False
+    finally:
+        os.close(fd)
+
+
+def _kill(pid: int) -> None:
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return
