@@ -24,6 +24,7 @@ class Call:
     caller: Caller
     body: Any
     rooms: Rooms
+    raw: bytes = b""
     audited: bool = False
     """Set by handlers whose room writes its own audit row, refusals too."""
 

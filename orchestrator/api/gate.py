@@ -93,7 +93,7 @@ class Gate:
         if self._rooms.draining and request.method not in _SAFE:
             raise Unavailable("the daemon is shutting down", code="draining")
         raw = await self._read(request)
-        call = Call(request, request[REQUEST_ID], caller, None, self._rooms)
+        call = Call(request, request[REQUEST_ID], caller, None, self._rooms, raw)
         if "Idempotency-Key" in request.headers and request.method == "POST":
             return await self._idempotency.once(call, endpoint, raw, lambda: self._answer(call, endpoint, raw))
         return await self._answer(call, endpoint, raw)
@@ -128,7 +128,7 @@ class Gate:
             raise Refusal(413, "too_large", f"a body has at most {most} bytes")
         if request.headers.get("Content-Encoding", "identity").lower() != "identity":
             raise Refusal(415, "media_type", "send the body as it is, without a Content-Encoding")
-        if request.body_exists and request.content_type.lower() != endpoint.media_type:
+        if request.body_exists and endpoint.media_type not in ("*/*", request.content_type.lower()):
             raise Refusal(415, "media_type", f"this endpoint takes {endpoint.media_type}")
 
     def _caller(self, request: web.Request, endpoint: Endpoint) -> Caller:

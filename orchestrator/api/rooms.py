@@ -10,6 +10,7 @@ from orchestrator.audit.reading import AuditReader
 from orchestrator.governance.executions import Executions
 from orchestrator.governance.identities import Identities
 from orchestrator.governance.keys import Keys
+from orchestrator.governance.sessions import Sessions
 from orchestrator.governance.settings import GovernanceSettings
 from orchestrator.host.host import Host
 from orchestrator.kernel.clock import Clock
@@ -34,6 +35,7 @@ class Rooms:
     identities: Identities
     keys: Keys
     executions: Executions
+    sessions: Sessions
     host: Host
     desk: Desk
     checks: Callable[[], dict[str, dict[str, Any]]]

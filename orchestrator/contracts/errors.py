@@ -68,6 +68,13 @@ class Conflict(OrchestratorError):
     default_code = "illegal_transition"
 
 
+class Gone(OrchestratorError):
+    """It was there and has ended for good."""
+
+    status = 410
+    default_code = "session_ended"
+
+
 class Invalid(OrchestratorError):
     """Understood and wrong (`invalid`, or a narrower code such as `no_route`)."""
 

@@ -166,6 +166,7 @@ class Outcome(View):
     artifacts: dict[str, Artifact] = Field(default_factory=dict)
     artifacts_skipped: list[Skipped] = Field(default_factory=list)
     usage: Usage = Field(default_factory=Usage)
+    value: str | None = Field(None, description="In a session, the value of the last expression, as text.")
     passed: bool | None = Field(None, description="Whether it printed what was expected; null where nothing was.")
 
 
@@ -174,6 +175,7 @@ class Execution(Outcome):
 
     id: str
     cases: list[Outcome] | None = None
+    session_id: str | None = Field(None, description="The session that it was a piece of.")
     sandbox: SandboxFacts | None = None
     language: str = "python"
     profile: str = "default"

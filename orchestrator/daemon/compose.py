@@ -27,6 +27,7 @@ from orchestrator.governance.grants import Grants
 from orchestrator.governance.identities import Identities, Identity
 from orchestrator.governance.keys import PREFIX, Keys
 from orchestrator.governance.permits import PermitOffice
+from orchestrator.governance.sessions import Sessions
 from orchestrator.host.host import Host
 from orchestrator.kernel.clock import SystemClock
 from orchestrator.kernel.metrics import Metrics
@@ -91,6 +92,10 @@ async def build(configuration: Configuration, places: Places) -> AsyncIterator[D
         executions = Executions(sandbox, grants, ExecutionLog(journal, store, blobs), clock, metrics, supervisor)
         await executions.open()
         stack.push_async_callback(executions.drain, 0)
+        sessions = Sessions(sandbox, sandbox.sessions, executions, grants, journal, store, clock, supervisor)
+        await sessions.load()
+        sandbox.sessions.on_ended = sessions.ended
+        stack.push_async_callback(sessions.close)
 
         async def record(topic: str, subject: str, data: dict[str, Any]) -> None:
             await journal.record(Entry(topic, subject, "daemon", data.pop("outcome", "ok"), data, source="host"))
@@ -129,6 +134,7 @@ async def build(configuration: Configuration, places: Places) -> AsyncIterator[D
             identities=identities,
             keys=keys,
             executions=executions,
+            sessions=sessions,
             host=host,
             desk=desk,
             checks=checks,

@@ -31,7 +31,7 @@ class SandboxPort(Protocol):
 
     async def run(
         self, execution_id: str, request: ExecutionRequest, *, owner: str, key_id: str | None, permit: Permit,
-        progress: Progress,
+        progress: Progress, session_id: str | None = None,
     ) -> Execution:  # fmt: skip
         """Run it. Raises `Unavailable` or `TooMany` if it did not start; otherwise every outcome is an `Execution`."""
         ...
@@ -49,6 +49,7 @@ class Running:
         self.caller = caller
         self.created_at = created_at
         self.listener: Progress | None = None
+        self.session_id: str | None = None
         self.now = "queued"
         self.ended = asyncio.Event()
         self.accepted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -76,7 +77,7 @@ class Running:
     def _told(self) -> dict[str, Any]:
         asked = self.request
         told = {"language": asked.language, "profile": asked.profile, "subject": asked.subject}
-        return {**told, "created_at": self.created_at}
+        return {**told, "created_at": self.created_at, "session_id": self.session_id}
 
 
 class Executions:
@@ -116,10 +117,14 @@ class Executions:
         running, permit, facts = await self._permitted(request, caller, query_id)
         return await self._run(running, permit, facts)
 
-    async def start(self, request: ExecutionRequest, caller: Caller, listener: Progress | None = None) -> Running:
+    async def start(
+        self, request: ExecutionRequest, caller: Caller, listener: Progress | None = None, *,
+        session_id: str | None = None,
+    ) -> Running:  # fmt: skip
         """Begin to run code, and answer when it has a place in the queue. Refusals raise if they come by then."""
         running, permit, facts = await self._permitted(request, caller, None)
-        running.listener = listener
+        running.listener, running.session_id = listener, session_id
+        facts |= {"session_id": session_id} if session_id else {}
         running.task = self._supervisor.child("execution", self._end(running, permit, facts))
         either: list[asyncio.Future[Any]] = [running.task, running.accepted]
         await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
@@ -177,8 +182,9 @@ class Executions:
         begun.add_done_callback(lambda done: self._end_unwritten(running.id, done))
         try:
             outcome = await self._sandbox.run(
-                running.id, running.request, owner=caller.owner, key_id=caller.key_id, permit=permit, progress=running
-            )
+                running.id, running.request, owner=caller.owner, key_id=caller.key_id, permit=permit, progress=running,
+                session_id=running.session_id,
+            )  # fmt: skip
             await begun
             outcome = running.complete(outcome)
             await self._log.finish(outcome, caller, permit, facts)

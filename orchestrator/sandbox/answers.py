@@ -63,6 +63,7 @@ def outcome(raw: RawOutcome, case: AdmittedCase, queued_ms: float, start_ms: flo
         artifacts={path: _artifact(content) for path, content in raw.artifacts.items()},
         artifacts_skipped=[Skipped(path=path, reason=reason) for path, reason in raw.artifacts_skipped],
         usage=usage(raw, queued_ms, start_ms),
+        value=raw.value,
         passed=passed,
     )
 

@@ -3,19 +3,13 @@
 It knows streams and frames, no engine: a backend gives it a reader and a writer.
 """
 
-import os
-from collections.abc import AsyncIterator
-
 from pydantic import BaseModel, ValidationError
 
 from orchestrator.contracts.executions import OutputName
-from orchestrator.sandbox import artifacts, frames
-from orchestrator.sandbox.artifacts import Entry
+from orchestrator.sandbox import artifacts, file_talk, frames
 from orchestrator.sandbox.frames import BrokenStream, Kind, Part, Role, Sink, Source
 from orchestrator.sandbox.jobs import Evidence, Job, Observer, RawOutcome
-
-MAX_ENTRIES = 100_000
-"""More than any profile's inodes; a longer listing is a broken or a forged one."""
+from orchestrator.sandbox.talk import Talk
 
 
 class Hello(BaseModel):
@@ -41,54 +35,38 @@ class Dialogue:
     """One job in one worker."""
 
     def __init__(self, reader: Source, writer: Sink, job: Job, observer: Observer) -> None:
-        self._reader = reader
-        self._writer = writer
+        self._talk = Talk(reader, writer)
         self._job = job
         self._observer = observer
-        self._nonce = os.urandom(len(frames.NO_NONCE))
         self.outcome = RawOutcome()
 
     async def hold(self) -> None:
         """Talk until the runner has told its evidence. Raises `BrokenStream` where it ends without."""
-        await self._say(frames.pack_job(self._nonce, _parts(self._job)))
+        await self._talk.say(Kind.JOB, frames.pack_parts(_parts(self._job)))
         while not await self._take():
             pass
 
     def cancel(self) -> None:
         """Ask the runner to end the job."""
-        self._writer.write(frames.pack(Kind.CANCEL, self._nonce))
+        self._talk.writer.write(frames.pack(Kind.CANCEL, self._talk.nonce))
 
     async def gather(self) -> None:
         """After the job's end: fetch the artifacts that are wanted. Raises `BrokenStream`."""
         wanted, outcome = self._job.wanted, self.outcome
         if wanted is None or outcome.evidence is None:
             return
-        await self._say(frames.pack(Kind.LIST, self._nonce))
-        choice = artifacts.choose([entry async for entry in self._entries()], wanted)
+        choice = artifacts.choose(await file_talk.entries(self._talk), wanted)
         outcome.artifacts_skipped = choice.skipped
         for path, size in choice.files:
-            content = await self._content(path, size)
+            content = await file_talk.content(self._talk, path, size)
             if len(content) == size:
                 outcome.artifacts[path] = content
             else:
                 outcome.artifacts_skipped.append((path, "unreadable"))
 
-    async def _say(self, data: bytes) -> None:
-        self._writer.write(data)
-        try:
-            await self._writer.drain()
-        except OSError as fault:
-            raise BrokenStream("the container did not take the job") from fault
-
-    async def _hear(self) -> tuple[Kind, bytes]:
-        kind, nonce, payload = await frames.read(self._reader)
-        if nonce != self._nonce:
-            raise BrokenStream("a frame without the nonce")
-        return kind, payload
-
     async def _take(self) -> bool:
         """Take one frame of a job under way; whether it was the last."""
-        kind, payload = await self._hear()
+        kind, payload = await self._talk.hear()
         limits, outcome = self._job.limits, self.outcome
         if kind is Kind.REFUSED and not outcome.started:
             outcome.loss, outcome.detail = "refused", payload.decode(errors="replace")
@@ -99,7 +77,7 @@ class Dialogue:
             self._keep("stdout", outcome.stdout, payload[: limits.stdout_bytes - len(outcome.stdout)])
         elif kind is Kind.STDERR and outcome.started:
             self._keep("stderr", outcome.stderr, payload[: limits.stderr_bytes - len(outcome.stderr)])
-        elif kind is Kind.VALUE and outcome.started:
+        elif kind is Kind.VALUE and outcome.started and self._job.session:
             outcome.value = payload.decode(errors="replace")
         elif kind is Kind.RESULT and outcome.started:
             outcome.evidence = _evidence(payload)
@@ -112,38 +90,15 @@ class Dialogue:
             kept += data
             self._observer.output(name, data)
 
-    async def _entries(self) -> AsyncIterator[Entry]:
-        count = 0
-        while payload := await self._answer(Kind.ENTRIES):
-            for entry in artifacts.entries(payload):
-                count += 1
-                if count > MAX_ENTRIES:
-                    raise BrokenStream("a listing without an end")
-                yield entry
-
-    async def _content(self, path: str, size: int) -> bytes:
-        await self._say(frames.pack(Kind.READ, self._nonce, size.to_bytes(8, "little") + path.encode()))
-        content = bytearray()
-        while payload := await self._answer(Kind.CONTENT):
-            content += payload
-            if len(content) > size:
-                raise BrokenStream("more content than the file has")
-        return bytes(content)
-
-    async def _answer(self, expected: Kind) -> bytes:
-        kind, payload = await self._hear()
-        if kind is not expected:
-            raise BrokenStream(f"a {kind.name} out of turn")
-        return payload
-
 
 def _parts(job: Job) -> list[Part]:
     """All that a job is, in the order in which the runner takes it."""
     limits = [(Role.LIMIT, name, b"%d" % value) for name, value in job.limits.model_dump().items()]
     env = [(Role.ENV, name, value.encode()) for name, value in job.env.items()]
+    session: list[Part] = [(Role.SESSION, "", b"")] if job.session else []
     command = [(Role.COMMAND, "", text.encode()) for text in job.command]
     args = [(Role.ARG, "", text.encode()) for text in job.args]
-    return [*limits, *env, *command, *args, *job.parts]
+    return [*limits, *env, *session, *command, *args, *job.parts]
 
 
 def _evidence(payload: bytes) -> Evidence:

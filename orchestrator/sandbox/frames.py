@@ -86,13 +86,13 @@ def pack(kind: Kind, nonce: bytes = NO_NONCE, payload: bytes = b"") -> bytes:
     return HEADER.pack(kind, len(payload), nonce) + payload
 
 
-def pack_job(nonce: bytes, parts: Iterable[Part]) -> bytes:
-    """The frame of a job."""
+def pack_parts(parts: Iterable[Part]) -> bytes:
+    """The payload of a job."""
     packed = []
     for role, name, content in parts:
         named = name.encode()
         packed += [PART.pack(role, len(named), len(content)), named, content]
-    return pack(Kind.JOB, nonce, b"".join(packed))
+    return b"".join(packed)
 
 
 def lines(payload: bytes) -> dict[str, str]:

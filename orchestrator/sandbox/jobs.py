@@ -51,6 +51,7 @@ class Job:
     env: dict[str, str]
     parts: list[Part]
     command: list[str] = field(default_factory=list)
+    session: bool = False
     wanted: Wanted | None = None
 
 

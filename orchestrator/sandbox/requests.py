@@ -5,6 +5,7 @@ What passes here fits: the runner writes the files into exactly the space and th
 
 import base64
 import binascii
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -27,10 +28,17 @@ class AdmittedCase:
     wanted: Wanted | None
     command: list[str]
     expected_stdout: str | None
+    session: bool = False
 
     def job(self, execution_id: str) -> Job:
         """What a worker gets to do; the expected output stays here."""
-        return Job(execution_id, self.limits, self.args, self.env, self.parts, self.command, self.wanted)
+        return Job(execution_id, self.limits, self.args, self.env, self.parts, self.command, self.session, self.wanted)
+
+    def as_piece(self, figures: str) -> "AdmittedCase":
+        """The same as a piece of a session, whose figures are artifacts, too."""
+        globs = [*(self.wanted.globs if self.wanted else []), figures]
+        wanted = Wanted(globs, self.limits.artifacts, self.limits.artifact_bytes)
+        return dataclasses.replace(self, session=True, wanted=wanted)
 
 
 @dataclass(frozen=True, slots=True)

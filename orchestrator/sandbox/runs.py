@@ -3,13 +3,14 @@
 import asyncio
 from contextlib import AsyncExitStack
 
-from orchestrator.contracts.errors import TooMany
+from orchestrator.contracts.errors import Gone, TooMany
 from orchestrator.contracts.executions import OutputName, Progress
 from orchestrator.kernel.clock import Clock
 from orchestrator.sandbox.backends.port import Worker
 from orchestrator.sandbox.cells import Domain
 from orchestrator.sandbox.jobs import Job, RawOutcome, WorkerClass
 from orchestrator.sandbox.pool import Pool
+from orchestrator.sandbox.sessions import LiveSession
 from orchestrator.sandbox.slots import Slots
 
 
@@ -17,14 +18,16 @@ class Run:
     """One execution under way. Used within `async with`, which gives back what it holds."""
 
     def __init__(
-        self, pool: Pool, slots: Slots, clock: Clock, progress: Progress, execution_id: str, domain: Domain | None
-    ) -> None:
+        self, pool: Pool, slots: Slots, clock: Clock, progress: Progress, execution_id: str, domain: Domain | None,
+        session: LiveSession | None = None,
+    ) -> None:  # fmt: skip
         self._pool = pool
         self._slots = slots
         self._clock = clock
         self._progress = progress
         self.execution_id = execution_id
         self._domain = domain
+        self._session = session
         self._stack = AsyncExitStack()
         self._began = clock.monotonic()
         self._acquiring: asyncio.Timeout | None = None
@@ -52,12 +55,15 @@ class Run:
             self._acquiring.reschedule(asyncio.get_running_loop().time())
 
     async def queue(self, owner: str, weight: int, memory_bytes: int, longest_s: float) -> bool:
-        """Wait for a slot; whether it came before a cancel. Raises `TooMany`."""
-        turn = self._slots.join(owner, weight, memory_bytes)
-        self._stack.callback(turn.leave)
-        self._progress.status("queued")
+        """Wait for a session's earlier pieces, then for a slot; whether both came before a cancel. Raises `TooMany`."""
         try:
             async with asyncio.timeout(longest_s) as self._acquiring:
+                if self._session is not None:
+                    self._progress.status("queued")
+                    await self._stack.enter_async_context(self._session.turn)
+                turn = self._slots.join(owner, weight, memory_bytes)
+                self._stack.callback(turn.leave)
+                self._progress.status("queued")
                 await turn.come
         except TimeoutError:
             if self.cancelled:
@@ -70,7 +76,8 @@ class Run:
     async def run(self, kind: WorkerClass, job: Job) -> RawOutcome:
         """Run one job in a worker of this class, the same as before where that will do. Raises `Unavailable`."""
         outcome = await self._attempt(kind, job, fresh=False)
-        if outcome.loss == "died" and self.warm and not outcome.started and not self.cancelled:
+        again = self.warm and self._session is None and not outcome.started and not self.cancelled
+        if outcome.loss == "died" and again:
             outcome = await self._attempt(kind, job, fresh=True)  # it had died while waiting
         self.lost |= outcome.loss is not None
         return outcome
@@ -102,7 +109,12 @@ class Run:
         return outcome
 
     async def _hold(self, kind: WorkerClass, *, fresh: bool) -> Worker:
-        """The worker of this class that is held already, wiped but for its program, or another."""
+        """The worker of a session; that of this class which is held already, wiped but for its program; or another."""
+        if self._session is not None:
+            if self._session.ended:
+                raise Gone("the session has ended")
+            self._worker, self.warm = self._session.worker, True
+            return self._worker
         if self._worker is not None and self._worker.kind == kind and not fresh:
             self._worker.wipe(keep_program=True)
             return self._worker
@@ -114,7 +126,7 @@ class Run:
 
     def _let_go(self, *, keep: bool) -> None:
         worker, self._worker = self._worker, None
-        if worker is None:
+        if worker is None or self._session is not None:
             return
         if keep and self._sound and self._domain is not None:
             self._pool.keep(worker, self._domain)

@@ -7,6 +7,7 @@ from typing import Literal
 from orchestrator.contracts.errors import Unavailable
 from orchestrator.contracts.executions import Execution, ExecutionRequest, Limits, Outcome, Progress
 from orchestrator.contracts.permits import Permit, PermitCheck
+from orchestrator.contracts.sessions import SessionRequest
 from orchestrator.kernel.clock import Clock
 from orchestrator.kernel.metrics import Metrics
 from orchestrator.kernel.tasks import Supervisor
@@ -19,6 +20,7 @@ from orchestrator.sandbox.monitor import Monitor
 from orchestrator.sandbox.pool import Pool
 from orchestrator.sandbox.requests import Admitted
 from orchestrator.sandbox.runs import Run
+from orchestrator.sandbox.sessions import LiveSession, LiveSessions
 from orchestrator.sandbox.settings import SandboxSettings
 from orchestrator.sandbox.slots import Capacity, Slots
 
@@ -53,6 +55,7 @@ class Sandbox:
         self._pool = Pool(backend, settings, clock, metrics, supervisor)
         self._monitor = Monitor(backend, self._pool, settings, images_dir, state_dir, clock, metrics, supervisor)
         self._runs: dict[str, Run] = {}
+        self.sessions = LiveSessions(self._pool, settings.sessions)
 
     async def start(self) -> None:
         """Look for the engine, remove what a dead daemon left, go on looking. Never raises for want of an engine."""
@@ -62,6 +65,7 @@ class Sandbox:
         """End what runs, and leave no container behind."""
         for run in list(self._runs.values()):
             run.cancel()
+        self.sessions.end_all("The daemon ended.")
         await self._monitor.close()
 
     def health(self) -> tuple[Literal["ok", "degraded", "failed"], str]:
@@ -85,45 +89,67 @@ class Sandbox:
 
     async def run(
         self, execution_id: str, request: ExecutionRequest, *, owner: str, key_id: str | None, permit: Permit,
-        progress: Progress,
+        progress: Progress, session_id: str | None = None,
     ) -> Execution:  # fmt: skip
         """Run a program to its end. Raises `Forbidden`, `Invalid`, `Unavailable` or `TooMany` if it did not start.
 
-        A caller that is cancelled takes the program down with it.
+        In a session it is one piece, after those that came before it. Raises `Gone` where the session has ended. A
+        caller that is cancelled takes the program down with it.
         """
         self._check(permit, CAPABILITY, execution_id)
         admitted = requests.admit(request, self._profiles)
         facts = self._monitor.facts(admitted.profile.name)
+        session = None if session_id is None else self.sessions.get(session_id)
         domain = Domain(owner, key_id, request.subject) if request.isolation == "cell" else None
-        run = Run(self._pool, self._slots, self._clock, progress, execution_id, domain)
-        self._runs[execution_id] = run
+        run = Run(self._pool, self._slots, self._clock, progress, execution_id, domain, session)
+        outcomes = await self._go_through(run, request, admitted, facts, owner, session)
+        where = answers.where(facts, admitted.profile.name, request.isolation, warm=run.warm)
+        return answers.compose(execution_id, request, outcomes, where)
+
+    async def open_session(self, session_id: str, request: SessionRequest, *, permit: Permit) -> None:
+        """Open a session. Raises `Forbidden`, `Invalid`, `Unavailable` or `TooMany`."""
+        self._check(permit, CAPABILITY, session_id)
+        asked = ExecutionRequest(code="", profile=request.profile, limits=request.limits)
+        limits = requests.admit(asked, self._profiles).cases[0].limits
+        kind = worker_class(self._monitor.facts(request.profile), request.profile, limits)
+        await self.sessions.open(session_id, request.profile, kind, limits, request.ttl_s)
+
+    async def _go_through(
+        self, run: Run, request: ExecutionRequest, admitted: Admitted, facts: Facts, owner: str,
+        session: LiveSession | None,
+    ) -> list[Outcome]:  # fmt: skip
+        self._runs[run.execution_id] = run
         try:
             async with run:
-                outcomes = await self._outcomes(run, request, admitted, facts, owner)
+                outcomes = await self._outcomes(run, request, admitted, facts, owner, session)
         except Unavailable:
             self._monitor.doubt()
             raise
         finally:
-            del self._runs[execution_id]
+            del self._runs[run.execution_id]
             self._measure()
         if run.lost and not run.cancelled:
             self._monitor.doubt()
-        where = answers.where(facts, admitted.profile.name, request.isolation, warm=run.warm)
-        return answers.compose(execution_id, request, outcomes, where)
+        return outcomes
 
     async def _outcomes(
-        self, run: Run, request: ExecutionRequest, admitted: Admitted, facts: Facts, owner: str
-    ) -> list[Outcome]:
+        self, run: Run, request: ExecutionRequest, admitted: Admitted, facts: Facts, owner: str,
+        session: LiveSession | None,
+    ) -> list[Outcome]:  # fmt: skip
         """What came of each case in turn, or of the one job of a request without cases."""
         self._measure(1)
-        if not await run.queue(owner, admitted.weight, admitted.memory_bytes, self._settings.queue_ms / 1e3):
+        longest_s = self._settings.queue_ms / 1e3
+        if not await run.queue(owner, admitted.weight, admitted.memory_bytes, longest_s):
             return [answers.outcome(RawOutcome(loss="cancelled"), admitted.cases[0], 0, 0, 0)]
         self._measure()
         outcomes: list[Outcome] = []
         room = MAX_KEPT_BYTES
         for case in admitted.cases:
             kind = worker_class(facts, admitted.profile.name, case.limits)
-            raw = await run.run(kind, case.job(run.execution_id))
+            job = case if session is None else case.as_piece(session.figures())
+            raw = await run.run(kind, job.job(run.execution_id))
+            if session is not None:
+                self.sessions.settle(session, raw)
             outcome = answers.outcome(raw, case, run.queued_ms, run.start_ms, room)
             outcomes.append(outcome)
             room -= len(outcome.stdout) + len(outcome.stderr)

@@ -72,6 +72,21 @@ executions = Table(
     Index("executions_owner", "owner", "id"),
 )
 
+sessions = Table(
+    "sessions",
+    METADATA,
+    Column("id", Id, primary_key=True),
+    Column("owner", Id, nullable=False),
+    Column("profile", String(64), nullable=False),
+    Column("subject", String(200)),
+    Column("ttl_s", Integer, nullable=False),
+    Column("created_at", Time, nullable=False),
+    Column("ended_at", Time),
+    Column("reason", String(500), nullable=False),
+    Column("permit_id", Id, nullable=False),
+    Index("sessions_owner", "owner", "id"),
+)
+
 identities = Table(
     "identities",
     METADATA,

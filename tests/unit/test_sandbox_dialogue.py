@@ -14,9 +14,9 @@ from orchestrator.sandbox.jobs import Job, Wanted
 
 RUNNER = Path(__file__).parents[2] / "sandbox_images" / "runner" / "frames.py"
 PARTS = [(Role.PROGRAM, "main.py", b"print()"), (Role.FILE, "a", b"x")]
-JOB = Job("id", Limits(stdout_bytes=4), ["-v"], {"A": "1"}, PARTS, ["/bin/sh"], Wanted(["*"], 9, 100))
+JOB = Job("id", Limits(stdout_bytes=4), ["-v"], {"A": "1"}, PARTS, ["/bin/sh"], wanted=Wanted(["*"], 9, 100))
 EVIDENCE = {
-    "wait_status": 0, "survivors": 0, "wall_ms": 1.5, "cpu_ms": 1, "peak_memory_bytes": 1, "oom_kills": 0,
+    "wait_status": 0, "alive": 0, "survivors": 0, "wall_ms": 1.5, "cpu_ms": 1, "peak_memory_bytes": 1, "oom_kills": 0,
     "pids_refused": 0, "disk_free_bytes": 9999, "inodes_free": 9, "stdout_bytes": 6, "stderr_bytes": 0,
 }  # fmt: skip
 
@@ -58,7 +58,7 @@ async def talk(*told: tuple[Kind, bytes] | bytes, nonce: bytes | None = None):
     """Let a runner say all this after a job was handed over; the dialogue, what its watcher saw, what the host said."""
     source, sink, watcher = asyncio.StreamReader(), Sink(), Watcher()
     talking = Dialogue(source, sink, JOB, watcher)
-    mark = talking._nonce if nonce is None else nonce
+    mark = talking._talk.nonce if nonce is None else nonce
     for item in told:
         source.feed_data(item if isinstance(item, bytes) else frames.pack(item[0], mark, item[1]))
     source.feed_eof()
@@ -80,7 +80,7 @@ async def test_a_job_goes_over_in_one_frame_that_carries_its_nonce():
     talking, told, sink = await talk(STARTED, (Kind.STDOUT, b"ab"), RESULT)
     kind, size, nonce = frames.HEADER.unpack_from(sink.data)
     parts = parts_of(sink.data[frames.HEADER.size :])
-    assert (kind, size, nonce) == (Kind.JOB, len(sink.data) - frames.HEADER.size, talking._nonce)
+    assert (kind, size, nonce) == (Kind.JOB, len(sink.data) - frames.HEADER.size, talking._talk.nonce)
     assert parts[-5:] == [
         (3, b"A", b"1"),
         (4, b"", b"/bin/sh"),
@@ -142,7 +142,7 @@ async def gathered(*told: tuple[Kind, bytes]):
     source, sink = asyncio.StreamReader(), Sink()
     talking = Dialogue(source, sink, JOB, Watcher())
     for kind, payload in (STARTED, RESULT, *told):
-        source.feed_data(frames.pack(kind, talking._nonce, payload))
+        source.feed_data(frames.pack(kind, talking._talk.nonce, payload))
     source.feed_eof()
     await talking.hold()
     await talking.gather()

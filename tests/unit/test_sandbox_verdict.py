@@ -11,7 +11,7 @@ from orchestrator.sandbox.verdict import judge
 
 LIMITS = Limits(stdout_bytes=100, stderr_bytes=100)
 CALM = {
-    "ended_by": None, "wait_status": 0, "survivors": False, "wall_ms": 3.2, "cpu_ms": 2, "peak_memory_bytes": 9_000_000,
+    "ended_by": None, "wait_status": 0, "alive": False, "survivors": False, "wall_ms": 3.2, "cpu_ms": 2, "peak_memory_bytes": 9_000_000,
     "oom_kills": 0, "pids_refused": 0, "disk_free_bytes": 10**6, "inodes_free": 100, "stdout_bytes": 3, "stderr_bytes": 0,
 }  # fmt: skip
 KILLED, SEGV = int(signal.SIGKILL), int(signal.SIGSEGV) | 0x80

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import codecs
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from aiohttp import web
@@ -12,11 +13,12 @@ from orchestrator.api.endpoint import Call, endpoint, json_answer
 from orchestrator.api.problems import Refusal, document
 from orchestrator.contracts.callers import Scope
 from orchestrator.contracts.errors import Invalid, OrchestratorError
-from orchestrator.contracts.executions import Execution, ExecutionRequest, OutputName
+from orchestrator.contracts.executions import Execution, ExecutionRequest, OutputName, Progress
 from orchestrator.governance.executions import Running
 
 PATH = "/v1/sandbox/executions"
 _CHARACTER_BYTES = 4
+Start = Callable[[Progress | None], Awaitable[Running]]
 
 
 @endpoint(
@@ -29,12 +31,17 @@ _CHARACTER_BYTES = 4
 )
 async def run(call: Call) -> web.StreamResponse:
     """Run a program; 200 whatever it did. `Prefer: respond-async` answers 202 at once, `?stream=sse` streams output."""
+    return await answered(call, lambda listener: call.rooms.executions.start(call.body, call.caller, listener))
+
+
+async def answered(call: Call, start: Start) -> web.StreamResponse:
+    """What `start` begins, answered as the client wants it: at its end, by a stream, or at once."""
     call.audited = True
     if (how := call.request.query.get("stream")) is not None:
         if how != "sse":
             raise Invalid("stream: sse is the only one", errors=[{"loc": ["query", "stream"], "msg": "sse"}])
-        return await _stream(call)
-    running = await call.rooms.executions.start(call.body, call.caller)
+        return await _stream(call, start)
+    running = await start(None)
     if "respond-async" in call.request.headers.get("Prefer", ""):
         headers = {"Location": f"{PATH}/{running.id}", "Preference-Applied": "respond-async"}
         return json_answer(as_json(running.view()), 202, headers)
@@ -63,7 +70,11 @@ async def cancel(call: Call) -> web.Response:
 
 def as_json(outcome: Execution) -> bytes:
     """An execution for a client: what is said of development backends and of cases is left out where there is none."""
-    left_out: dict[str, Any] = {name: True for name in ("cases", "passed") if getattr(outcome, name) is None}
+    left_out: dict[str, Any] = {
+        name: True for name in ("cases", "passed", "session_id") if getattr(outcome, name) is None
+    }
+    if outcome.session_id is None:
+        left_out["value"] = True
     if outcome.sandbox is not None and outcome.sandbox.dev is None:
         left_out["sandbox"] = {"dev"}
     return outcome.model_dump_json(exclude=left_out).encode()
@@ -83,14 +94,14 @@ async def _outcome(call: Call, running: Running) -> Execution:
     return outcome
 
 
-async def _stream(call: Call) -> web.StreamResponse:
+async def _stream(call: Call, start: Start) -> web.StreamResponse:
     """Frames `stdout` and `stderr` as they come, then `result`; a client that leaves takes the program down.
 
     What a slow client has not read yet waits here, and is at most what the limits let the program write.
     """
     pieces: asyncio.Queue[bytes | None] = asyncio.Queue()
     listener = _Listener(pieces)
-    running = await call.rooms.executions.start(call.body, call.caller, listener)
+    running = await start(listener)
     assert running.task is not None
     for end in (running.task, connections.gone(call.request)):
         end.add_done_callback(lambda _: pieces.put_nowait(None))

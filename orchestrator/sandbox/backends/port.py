@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from orchestrator.sandbox.artifacts import Entry
 from orchestrator.sandbox.jobs import Job, Observer, RawOutcome, WorkerClass
 from orchestrator.sandbox.profiles import Profile
 
@@ -46,6 +47,18 @@ class Worker(Protocol):
 
     def cancel(self) -> None:
         """End the running job at once; `run` then answers."""
+        ...
+
+    async def list_files(self) -> list[Entry]:
+        """What is in the working directory of a job at rest. Like the next two, raises `Unavailable`."""
+        ...
+
+    async def read_file(self, path: str, size: int) -> bytes:
+        """Up to `size` bytes of one of its files; none where it cannot be read."""
+        ...
+
+    async def write_file(self, path: str, data: bytes) -> str | None:
+        """Put a file there; why it could not be, if it could not."""
         ...
 
     async def destroy(self) -> None:

@@ -1,19 +1,22 @@
 """One started runner behind a stream, whatever keeps it: a container of an engine or a process of this machine."""
 
 import asyncio
-from collections.abc import Awaitable
-from typing import Protocol
+from collections.abc import Awaitable, Coroutine
+from typing import Any, Protocol, TypeVar
 
 import structlog
 
 from orchestrator.contracts.errors import Unavailable
 from orchestrator.contracts.executions import OutputName
-from orchestrator.sandbox import dialogue, frames
+from orchestrator.sandbox import dialogue, file_talk, frames
+from orchestrator.sandbox.artifacts import Entry
 from orchestrator.sandbox.dialogue import Dialogue
 from orchestrator.sandbox.frames import BrokenStream, Kind
 from orchestrator.sandbox.jobs import Job, Observer, RawOutcome, WorkerClass
 from orchestrator.sandbox.settings import SandboxSettings
+from orchestrator.sandbox.talk import Talk
 
+T = TypeVar("T")
 log = structlog.get_logger("sandbox")
 
 GATHER_S = 20.0
@@ -105,6 +108,24 @@ class RunnerWorker:
         self._cancelled = True
         self._dialogue.cancel()
         self._expire_in(self._owner.settings.grace_ms)
+
+    async def list_files(self) -> list[Entry]:
+        return await self._exchange(file_talk.entries(Talk(self._stream, self._stream)))
+
+    async def read_file(self, path: str, size: int) -> bytes:
+        return await self._exchange(file_talk.content(Talk(self._stream, self._stream), path, size))
+
+    async def write_file(self, path: str, data: bytes) -> str | None:
+        return await self._exchange(file_talk.write(Talk(self._stream, self._stream), path, data))
+
+    async def _exchange(self, work: Coroutine[Any, Any, T]) -> T:
+        """Talk with a runner at rest. Raises `Unavailable` where it does not answer sensibly; it is of no use then."""
+        try:
+            async with asyncio.timeout(GATHER_S):
+                return await work
+        except (TimeoutError, BrokenStream) as fault:
+            self._stream.close()
+            raise Unavailable(f"the container was lost: {fault or 'it did not answer in time'}") from fault
 
     def wipe(self, *, keep_program: bool = False) -> None:
         self._stream.write(frames.pack(Kind.WIPE, payload=b"k" if keep_program else b"a"))
