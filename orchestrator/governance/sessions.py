@@ -180,6 +180,8 @@ class Sessions:
 
     async def _row(self, session_id: str, caller: Caller) -> Any:
         query = select(sessions).where(sessions.c.id == session_id)
+        if self._live.state(session_id) is None:
+            await asyncio.gather(*self._writing)  # its end may be on its way to the store
         row = await self._store.read(lambda tx: tx.execute(query).mappings().first())
         if row is None or not caller.sees(row["owner"]):
             raise NotFound("no such session")

@@ -102,7 +102,7 @@ class Sandbox:
         session = None if session_id is None else self.sessions.get(session_id)
         domain = Domain(owner, key_id, request.subject) if request.isolation == "cell" else None
         run = Run(self._pool, self._slots, self._clock, progress, execution_id, domain, session)
-        outcomes = await self._go_through(run, request, admitted, facts, owner, session)
+        outcomes = await self._go_through(run, request, admitted, facts, f"{owner}/{key_id}", session)
         where = answers.where(facts, admitted.profile.name, request.isolation, warm=run.warm)
         return answers.compose(execution_id, request, outcomes, where)
 
@@ -115,13 +115,13 @@ class Sandbox:
         await self.sessions.open(session_id, request.profile, kind, limits, request.ttl_s)
 
     async def _go_through(
-        self, run: Run, request: ExecutionRequest, admitted: Admitted, facts: Facts, owner: str,
+        self, run: Run, request: ExecutionRequest, admitted: Admitted, facts: Facts, whose: str,
         session: LiveSession | None,
     ) -> list[Outcome]:  # fmt: skip
         self._runs[run.execution_id] = run
         try:
             async with run:
-                outcomes = await self._outcomes(run, request, admitted, facts, owner, session)
+                outcomes = await self._outcomes(run, request, admitted, facts, whose, session)
         except Unavailable:
             self._monitor.doubt()
             raise
@@ -133,13 +133,13 @@ class Sandbox:
         return outcomes
 
     async def _outcomes(
-        self, run: Run, request: ExecutionRequest, admitted: Admitted, facts: Facts, owner: str,
+        self, run: Run, request: ExecutionRequest, admitted: Admitted, facts: Facts, whose: str,
         session: LiveSession | None,
     ) -> list[Outcome]:  # fmt: skip
         """What came of each case in turn, or of the one job of a request without cases."""
         self._measure(1)
         longest_s = self._settings.queue_ms / 1e3
-        if not await run.queue(owner, admitted.weight, admitted.memory_bytes, longest_s):
+        if not await run.queue(whose, admitted.weight, admitted.memory_bytes, longest_s):
             return [answers.outcome(RawOutcome(loss="cancelled"), admitted.cases[0], 0, 0, 0)]
         self._measure()
         outcomes: list[Outcome] = []

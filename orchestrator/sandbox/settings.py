@@ -40,7 +40,7 @@ class SandboxSettings(Model):
     cell_uses: Count = Field(1_000, description="Executions after which a cell is replaced.")
     sessions: Annotated[int, Field(ge=0, le=256)] = Field(8, description="Sessions that are open at the same time.")
     queue_size: Count = Field(256, description="Executions that wait for their turn; more are refused with 429.")
-    queue_per_owner: Count = Field(64, description="Executions of one identity that wait for their turn.")
+    queue_per_owner: Count = Field(64, description="Executions sent with one key that wait for their turn.")
     queue_bytes: Annotated[int, Field(ge=2**20, le=2**40)] = Field(
         256 * 2**20, description="Programs, files and inputs that wait along with their executions."
     )

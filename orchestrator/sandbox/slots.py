@@ -70,7 +70,7 @@ class Slots:
         mine = len(lane.get(owner, ()))
         heavy = weight + self._waiting_bytes() > self._capacity.queue_bytes
         if heavy or self.waiting >= self._capacity.queue or mine >= self._capacity.queue_per_owner:
-            whose = "of one identity " if mine >= self._capacity.queue_per_owner else ""
+            whose = "of one key " if mine >= self._capacity.queue_per_owner else ""
             raise TooMany(f"too many executions {whose}wait already", retry_after_s=self.patience_s())
         lane.setdefault(owner, deque()).append(turn)
         self._serve()

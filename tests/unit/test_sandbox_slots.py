@@ -46,7 +46,7 @@ async def test_a_full_queue_says_when_to_come_again():
     slots = slots_of(queue=3, queue_per_owner=2)
     for owner in ("a", "a", "a", "b"):
         slots.join(owner)
-    for owner, whose in (("a", "of one identity"), ("c", "wait already")):
+    for owner, whose in (("a", "of one key"), ("c", "wait already")):
         with pytest.raises(TooMany, match=whose) as caught:
             slots.join(owner)
         assert (caught.value.code, int(caught.value.headers["Retry-After"]) >= 1) == ("queue_full", True)
