@@ -55,8 +55,8 @@ def test_a_machine_without_sources_is_told(tmp_path):
 
 
 def test_versions_are_read_from_archive_names():
-    listing = "zlib1g_1%3a1.2.13.dfsg-1_amd64.deb\nlock\npartial\npython3_3.11.2-1+b1_amd64.deb\n"
-    assert package_versions(listing) == {"python3": "3.11.2-1+b1", "zlib1g": "1:1.2.13.dfsg-1"}
+    names = ["zlib1g_1%3a1.2.13.dfsg-1_amd64.deb", "lock", "partial", "python3_3.11.2-1+b1_amd64.deb"]
+    assert package_versions(names) == {"python3": "3.11.2-1+b1", "zlib1g": "1:1.2.13.dfsg-1"}
 
 
 HOME = Path("/home/u")
