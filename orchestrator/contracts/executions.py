@@ -76,7 +76,7 @@ class ExecutionRequest(Model):
     """A program and how to run it."""
 
     code: str = Field(description="The program's source.", max_length=16 * 2**20)
-    language: Name = "python"
+    language: Name | None = Field(None, description="The profile's if absent; python where no profile is named either.")
     stdin: Content | None = Field(None, description="Standard input; at its end at once if absent.")
     args: Arguments = Field(default_factory=list, description="sys.argv[1:]")
     env: dict[str, str] = Field(default_factory=dict, max_length=256)
@@ -90,7 +90,7 @@ class ExecutionRequest(Model):
     )
     stop_on: Literal["first_failure"] | None = Field(None, description="Leave out the cases after one that failed.")
     isolation: Literal["container", "cell"] = "container"
-    profile: Name = "default"
+    profile: Name | None = Field(None, description="What the program runs on; the language's own profile if absent.")
     limits: LimitsRequest = Field(default_factory=LimitsRequest)
     subject: Annotated[str, Field(min_length=1, max_length=200)] | None = Field(
         None, description="Whose code this is, where one key serves several people."
@@ -150,6 +150,13 @@ class Skipped(View):
     reason: str
 
 
+class Hint(View):
+    """A profile that has the module which a program missed, by the program's own words."""
+
+    module: str
+    profile: str
+
+
 class Outcome(View):
     """How one run of a program ended. `status` is a verdict about the code; faults of the daemon are `infra`."""
 
@@ -167,6 +174,7 @@ class Outcome(View):
     artifacts_skipped: list[Skipped] = Field(default_factory=list)
     usage: Usage = Field(default_factory=Usage)
     value: str | None = Field(None, description="In a session, the value of the last expression, as text.")
+    hint: Hint | None = Field(None, description="Where a Python program ended for want of a module.")
     passed: bool | None = Field(None, description="Whether it printed what was expected; null where nothing was.")
 
 

@@ -21,8 +21,8 @@ from orchestrator.kernel.tasks import Supervisor
 class SandboxPort(Protocol):
     """What is needed of the sandbox room."""
 
-    def admit(self, request: ExecutionRequest) -> Limits:
-        """The limits that will hold. Raises `Invalid` with all faults of the request."""
+    def admit(self, request: ExecutionRequest) -> tuple[ExecutionRequest, Limits]:
+        """The request, language and profile named, and the limits that will hold. Raises `Invalid` with all faults."""
         ...
 
     def cancel(self, execution_id: str) -> bool:
@@ -165,7 +165,7 @@ class Executions:
         facts: dict[str, Any] = {"key_id": caller.key_id, "query_id": query_id, "source": caller.source}
         execution_id, created_at = new_id(), rfc3339(self._clock.now())
         try:
-            limits = self._sandbox.admit(request)
+            request, limits = self._sandbox.admit(request)
             permit = self._grants.permit(EXECUTE, execution_id, caller)
         except OrchestratorError as fault:
             await self._log.refused(execution_id, caller, facts, fault, None)

@@ -8,7 +8,6 @@ from typing import Literal
 from orchestrator.contracts.executions import (
     Artifact,
     Execution,
-    ExecutionRequest,
     Limits,
     Outcome,
     SandboxFacts,
@@ -17,13 +16,14 @@ from orchestrator.contracts.executions import (
 )
 from orchestrator.sandbox.backends.port import Facts
 from orchestrator.sandbox.jobs import RawOutcome
-from orchestrator.sandbox.requests import AdmittedCase
+from orchestrator.sandbox.requests import Admitted, AdmittedCase
 from orchestrator.sandbox.verdict import judge
 
 
-def compose(execution_id: str, request: ExecutionRequest, outcomes: list[Outcome], where: SandboxFacts) -> Execution:
+def compose(execution_id: str, admitted: Admitted, outcomes: list[Outcome], where: SandboxFacts) -> Execution:
     """The whole answer; with cases, that of the first that did not end well, or did not print what was expected."""
     first = next((one for one in outcomes if one.status != "ok" or one.passed is False), outcomes[-1])
+    request = admitted.request
     told = {name: getattr(first, name) for name in Outcome.model_fields}
     if request.cases is not None:
         told |= {"stdout": "", "stderr": "", "stdout_truncated": False, "stderr_truncated": False, "encoding": "utf-8"}
@@ -33,8 +33,8 @@ def compose(execution_id: str, request: ExecutionRequest, outcomes: list[Outcome
         **told,
         id=execution_id,
         sandbox=where,
-        language=request.language,
-        profile=request.profile,
+        language=admitted.profile.manifest.language,
+        profile=admitted.profile.name,
         subject=request.subject,
     )
 

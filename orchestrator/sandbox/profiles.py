@@ -16,6 +16,8 @@ from orchestrator.contracts.model import Model, Name
 MANIFEST = "manifest.toml"
 FINISH = "finish.py"
 """A folder's own script, run by the new root's Python inside of it, in place of the packages' own scripts."""
+OVERLAY = "root"
+"""A folder's own files, which come into the image where they stand."""
 RUNNER = "runner"
 """The folder of the runner, which is in every image and so part of every image's digest."""
 DEFAULT = "default"

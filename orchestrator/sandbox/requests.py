@@ -43,8 +43,10 @@ class AdmittedCase:
 
 @dataclass(frozen=True, slots=True)
 class Admitted:
-    """A request that can be run: its profile, its cases (one where it names none), its bytes in memory."""
+    """A request that can be run: itself with language and profile named, its profile, its cases (one where it names
+    none), its bytes in memory."""
 
+    request: ExecutionRequest
     profile: Profile
     cases: list[AdmittedCase]
     weight: int
@@ -58,11 +60,7 @@ class Admitted:
 def admit(request: ExecutionRequest, profiles: Mapping[str, Profile]) -> Admitted:
     """Judge a request. Raises `Invalid` with every fault of it."""
     faults: list[Fault] = [*rules.program(request.code), *rules.env(request.env)]
-    profile = profiles.get(request.profile)
-    if profile is None:
-        faults.append(Fault(("profile",), f"unknown; there are {', '.join(sorted(profiles)) or 'none'}"))
-    else:
-        faults += rules.language(request.language, profile)
+    profile = rules.profile(request.profile, request.language, profiles, faults)
     common = _Common(request, profile, faults)
     if request.cases is None:
         cases = [common.case(Case(), ())]
@@ -71,7 +69,8 @@ def admit(request: ExecutionRequest, profiles: Mapping[str, Profile]) -> Admitte
     admitted = [case for case in cases if case is not None]
     if faults or profile is None:
         raise rules.refusal(faults)
-    return Admitted(profile, admitted, common.weight)
+    named = request.model_copy(update={"language": profile.manifest.language, "profile": profile.name})
+    return Admitted(named, profile, admitted, common.weight)
 
 
 class _Common:
@@ -98,15 +97,17 @@ class _Common:
         self._faults += rules.args(loc, case.args or []) if loc else ()
         self._faults += [fault for fault in rules.paths(loc, list(files)) if fault.loc[-1] not in self._wrong_paths]
         limits = self._limits(case, loc)
-        if limits is None or len(self._faults) > before:
+        if self._profile is None or limits is None or len(self._faults) > before:
             return None
+        runs = self._profile.manifest
         self._faults += rules.room(loc, self._program, files, stdin, limits)
         wanted = Wanted(request.artifacts, limits.artifacts, limits.artifact_bytes) if request.artifacts else None
-        parts: list[Part] = [(Role.PROGRAM, "main.py", self._program)]
+        parts: list[Part] = [(Role.PROGRAM, runs.program, self._program)]
         parts += [] if stdin is None else [(Role.STDIN, "", stdin)]
         parts += [(Role.FILE, path, content) for path, content in files.items()]
         args = request.args if case.args is None else case.args
-        return AdmittedCase(limits, args, {**ENVIRONMENT, **request.env}, parts, wanted, [], case.expected_stdout)
+        env = {**ENVIRONMENT, **runs.env, **request.env}
+        return AdmittedCase(limits, args, env, parts, wanted, runs.command, case.expected_stdout)
 
     def _limits(self, case: Case, loc: Loc) -> Limits | None:
         stated = self._request.limits.model_dump(exclude_none=True) | case.limits.model_dump(exclude_none=True)

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from orchestrator.contracts.errors import StartRefused, Unavailable
 from orchestrator.sandbox import apt
-from orchestrator.sandbox.profiles import FINISH, RUNNER, Profile
+from orchestrator.sandbox.profiles import FINISH, OVERLAY, RUNNER, Profile
 from orchestrator.sandbox.profiles import sources as files_of
 
 Progress = Callable[[str], None]
@@ -53,7 +53,9 @@ def make(profile: Profile, workspace: Path, progress: Progress) -> tuple[Path, d
     progress("adding the runner and compiling all Python")
     _slim(root)
     _finish(root, profile.folder / FINISH)
-    _furnish(root, profile.folder.parent / RUNNER)
+    _furnish(root)
+    _copy(profile.folder.parent / RUNNER, root / RUNNER_HOME.lstrip("/"))
+    _copy(profile.folder / OVERLAY, root)
     _compile(root)
     progress("packing")
     archive = workspace / "root.tar"
@@ -133,8 +135,8 @@ def _slim(root: Path) -> None:
                 path.chmod(mode & 0o1777)
 
 
-def _furnish(root: Path, runner: Path) -> None:
-    """Put in the runner, the mount points and the few files of /etc."""
+def _furnish(root: Path) -> None:
+    """Put in the mount points and the few files of /etc."""
     for name, content in _ETC.items():
         (root / "etc" / name).unlink(missing_ok=True)
         (root / "etc" / name).write_text(content)
@@ -142,14 +144,17 @@ def _furnish(root: Path, runner: Path) -> None:
         (root / place).mkdir(exist_ok=True)
     shutil.rmtree(root / "tmp", ignore_errors=True)
     (root / "tmp").symlink_to("box/tmp")
-    home = root / RUNNER_HOME.lstrip("/")
-    for source in files_of(runner):
-        target = home / source.relative_to(runner)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(source.read_bytes())
-        target.chmod(0o644)
     for name in ("machine-id", "apt/sources.list"):
         (root / "etc" / name).unlink(missing_ok=True)
+
+
+def _copy(folder: Path, target: Path) -> None:
+    """Put in what a folder holds, if it is there, for all to read."""
+    for source in files_of(folder):
+        copy = target / source.relative_to(folder)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_bytes(source.read_bytes())
+        copy.chmod(0o644)
 
 
 def _finish(root: Path, script: Path) -> None:

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from orchestrator.contracts.errors import Invalid
 from orchestrator.contracts.executions import Limits
+from orchestrator.sandbox import profiles
 from orchestrator.sandbox.profiles import Profile
 
 MAX_PROGRAM_BYTES = 16 * 2**20
@@ -56,10 +57,19 @@ def program(code: str) -> Iterator[Fault]:
         yield Fault(("code",), f"larger than {MAX_PROGRAM_BYTES:,} bytes")
 
 
-def language(name: str, profile: Profile) -> Iterator[Fault]:
-    """A language that the profile does not run."""
-    if name != profile.manifest.language:
-        yield Fault(("language",), f"the profile {profile.name} runs {profile.manifest.language}")
+def profile(
+    name: str | None, language: str | None, known: Mapping[str, Profile], faults: list[Fault]
+) -> Profile | None:
+    """The profile that is named, else that of the language, else that of Python; what is wrong goes to `faults`."""
+    found = profiles.of_language(known, language or profiles.RUNNERS_OWN) if name is None else known.get(name)
+    if found is None:
+        what, there = (
+            ("language", {p.manifest.language for p in known.values()}) if name is None else ("profile", known)
+        )
+        faults.append(Fault((what,), f"unknown; there are {', '.join(sorted(there)) or 'none'}"))
+    elif language not in (None, found.manifest.language):
+        faults.append(Fault(("language",), f"the profile {found.name} runs {found.manifest.language}"))
+    return found
 
 
 def args(loc: Loc, given: list[str]) -> Iterator[Fault]:

@@ -11,7 +11,7 @@ from orchestrator.contracts.sessions import SessionRequest
 from orchestrator.kernel.clock import Clock
 from orchestrator.kernel.metrics import Metrics
 from orchestrator.kernel.tasks import Supervisor
-from orchestrator.sandbox import answers, profiles, requests
+from orchestrator.sandbox import answers, hints, profiles, requests
 from orchestrator.sandbox.backends.docker import DockerBackend
 from orchestrator.sandbox.backends.port import Facts
 from orchestrator.sandbox.cells import Domain
@@ -76,9 +76,10 @@ class Sandbox:
         """How much runs, waits and is ready, for a person."""
         return f"{self._slots.running} running, {self._slots.waiting} waiting, {self._pool.armed} armed"
 
-    def admit(self, request: ExecutionRequest) -> Limits:
-        """The limits that will hold. Raises `Invalid` with all faults of the request."""
-        return requests.admit(request, self._profiles).cases[0].limits
+    def admit(self, request: ExecutionRequest) -> tuple[ExecutionRequest, Limits]:
+        """The request, language and profile named, and the limits that will hold. Raises `Invalid` with all faults."""
+        admitted = requests.admit(request, self._profiles)
+        return admitted.request, admitted.cases[0].limits
 
     def cancel(self, execution_id: str) -> bool:
         """End an execution; its `run` then answers `cancelled`. False if it is not under way."""
@@ -98,13 +99,14 @@ class Sandbox:
         """
         self._check(permit, CAPABILITY, execution_id)
         admitted = requests.admit(request, self._profiles)
+        request = admitted.request
         facts = self._monitor.facts(admitted.profile.name)
         session = None if session_id is None else self.sessions.get(session_id)
         domain = Domain(owner, key_id, request.subject) if request.isolation == "cell" else None
         run = Run(self._pool, self._slots, self._clock, progress, execution_id, domain, session)
         outcomes = await self._go_through(run, request, admitted, facts, f"{owner}/{key_id}", session)
         where = answers.where(facts, admitted.profile.name, request.isolation, warm=run.warm)
-        return answers.compose(execution_id, request, outcomes, where)
+        return answers.compose(execution_id, admitted, outcomes, where)
 
     async def open_session(self, session_id: str, request: SessionRequest, *, permit: Permit) -> None:
         """Open a session. Raises `Forbidden`, `Invalid`, `Unavailable` or `TooMany`."""
@@ -151,6 +153,7 @@ class Sandbox:
             if session is not None:
                 self.sessions.settle(session, raw)
             outcome = answers.outcome(raw, case, run.queued_ms, run.start_ms, room)
+            outcome = hints.add(outcome, admitted.profile, self._profiles)
             outcomes.append(outcome)
             room -= len(outcome.stdout) + len(outcome.stderr)
             failed = outcome.status != "ok" or outcome.passed is False

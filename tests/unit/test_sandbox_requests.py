@@ -12,6 +12,7 @@ from orchestrator.sandbox.requests import admit
 
 PROFILES = profiles.load(Path(__file__).parents[2] / "sandbox_images")
 MIB = 2**20
+SHELL = ["/usr/bin/env", "--default-signal=PIPE,XFSZ", "/bin/bash", "/program/main.sh"]
 
 
 def judged(**fields):
@@ -134,7 +135,7 @@ def test_files_are_counted_as_the_kernel_counts():
 def test_all_faults_are_told_at_once():
     """CONTRACT 1: `errors` lists them all; the code is narrower only where all agree."""
     wrong = {
-        "language": "cobol", "args": ["a\0"], "env": {"LD_X": ""}, "files": {"/a": ""}, "stdin": {"base64": "!"},
+        "language": "javascript", "profile": "default", "args": ["a\0"], "env": {"LD_X": ""}, "files": {"/a": ""}, "stdin": {"base64": "!"},
         "limits": {"pids": 1_000, "wall_ms": 0},
     }  # fmt: skip
     code, found = faults(**wrong)
@@ -155,9 +156,43 @@ def test_all_faults_are_told_at_once():
     )
 
 
-def test_an_unknown_profile_is_named_with_those_that_are_there():
-    with pytest.raises(Invalid, match="default"):
-        judged(profile="science")
+@pytest.mark.parametrize(
+    ("asked", "served"),
+    [
+        ({}, ("python", "default", "main.py", [])),
+        ({"language": "python"}, ("python", "default", "main.py", [])),
+        ({"profile": "science"}, ("python", "science", "main.py", [])),
+        ({"language": "shell"}, ("shell", "shell", "main.sh", SHELL)),
+        ({"profile": "shell"}, ("shell", "shell", "main.sh", SHELL)),
+    ],
+)  # fmt: skip
+def test_a_language_has_a_profile_and_a_profile_a_language(asked, served):
+    """CONTRACT 4: languages are read from the image folders; what is left out follows from what is named."""
+    admitted = judged(**asked)
+    (case,) = admitted.cases
+    name = next(name for role, name, _ in case.parts if role is Role.PROGRAM)
+    assert (admitted.request.language, admitted.request.profile, name, case.command) == served
+    assert admitted.profile.name == served[1]
+
+
+@pytest.mark.parametrize(
+    ("asked", "loc", "told"),
+    [
+        ({"language": "cobol"}, "language", "there are javascript, python, shell"),
+        ({"profile": "fortran"}, "profile", "there are default, javascript, science, shell"),
+        ({"language": "javascript", "profile": "default"}, "language", "the profile default runs python"),
+    ],
+)
+def test_what_no_folder_stands_for_is_told_with_what_there_is(asked, loc, told):
+    """CONTRACT 4: code of another language and an unknown profile are 422."""
+    with pytest.raises(Invalid, match=told) as caught:
+        judged(**asked)
+    assert [error["loc"] for error in caught.value.errors] == [[loc]]
+
+
+def test_a_profiles_environment_is_there_and_a_requests_own_wins():
+    found = judged(profile="science", env={"OMP_NUM_THREADS": "4"}).cases[0].env
+    assert (found["MPLBACKEND"], found["OMP_NUM_THREADS"], found["HOME"]) == ("Agg", "4", "/box/work")
 
 
 def test_strings_that_no_kernel_takes_are_refused():
