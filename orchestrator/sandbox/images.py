@@ -22,6 +22,7 @@ LABEL_DIGEST = "orchestrator.digest"
 LABEL_PACKAGES = "orchestrator.packages"
 _REPOSITORY = "orchestrator-sandbox"
 _BUILD_TIMEOUT_S = 600.0
+_ON_DISK = "/var/tmp"  # noqa: S108 - unlike /tmp on many machines; the folder itself is ours alone
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,11 @@ class Image:
         """`name@id`, as results say it."""
         return f"{self.name}@{self.id}"
 
+    @property
+    def versions(self) -> dict[str, str]:
+        """What is in it, versions by name."""
+        return dict(pair.split("=", 1) for pair in self.packages.split())
+
 
 def build(settings: SandboxSettings, images_dir: Path, profile: str, progress: Progress) -> str:
     """Build a profile's image unless the engine has it from the same folder; its id. Blocks for some ten seconds."""
@@ -50,7 +56,7 @@ def build(settings: SandboxSettings, images_dir: Path, profile: str, progress: P
             progress(f"the image {there.name} is up to date")
             return there.id
         progress(f"building the image of the profile {profile}")
-        with tempfile.TemporaryDirectory(prefix="orchestrator-image-") as folder:
+        with tempfile.TemporaryDirectory(prefix="orchestrator-image-", dir=_ON_DISK) as folder:
             archive, versions = rootfs.make(wanted, Path(folder), progress)
             progress("importing into the engine")
             return _import(client, wanted, archive, versions)

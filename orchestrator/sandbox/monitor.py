@@ -12,6 +12,7 @@ from orchestrator.kernel.metrics import Metrics
 from orchestrator.kernel.tasks import Supervisor
 from orchestrator.sandbox import profiles
 from orchestrator.sandbox.backends.port import Backend, Facts
+from orchestrator.sandbox.builder import Builder
 from orchestrator.sandbox.jobs import WorkerClass
 from orchestrator.sandbox.pool import Pool
 from orchestrator.sandbox.preflight import Preflight
@@ -19,11 +20,12 @@ from orchestrator.sandbox.settings import SandboxSettings
 
 log = structlog.get_logger("sandbox")
 
-DEFAULT_PROFILE = "default"
+DEFAULT_PROFILE = profiles.DEFAULT
 FIRST_LOOK_S = 5.0
 """How long a start waits for the first look at the engine; an engine that hangs holds nothing up."""
 SWEEP_S = 60.0
 _LONGEST_PAUSE_S = 60.0
+_NO_DEFAULT = f"the engine has no image of the profile {DEFAULT_PROFILE}; mend it with: orchestrator images build"
 
 
 class Monitor:
@@ -49,7 +51,9 @@ class Monitor:
         self._supervisor = supervisor
         memory = None if state_dir is None else state_dir / "preflight"
         self._preflight = Preflight(backend, memory, settings.shm_bytes, networked=settings.allow_network)
+        self._builder = Builder(settings, images_dir, clock, supervisor, self._renew)
         self._facts: Facts | None = None
+        self._stale = False
         self._why = "the engine was not looked for yet"
         self._looked = asyncio.Event()
         self._doubted = asyncio.Event()
@@ -79,6 +83,7 @@ class Monitor:
                     await self._stopped.wait()
             except TimeoutError:
                 log.warning("sandbox.monitor_slow", reason="the engine takes long to answer")
+        await self._builder.close()
         await self._pool.close()
         await self._last_sweep()
         self._backend.close()
@@ -87,11 +92,17 @@ class Monitor:
         """What a job of this profile runs on. Raises `Unavailable`, saying why and what mends it."""
         if self._closing:
             raise Unavailable("the daemon is ending", code="draining")
+        if self._facts is None and self._why == _NO_DEFAULT:
+            raise self._builder.want(DEFAULT_PROFILE)
         if self._facts is None:
             raise Unavailable(self._why, retry_after_s=self._settings.probe_interval_ms / 1e3)
         if profile not in self._facts.images:
-            self.doubt()
-            raise Unavailable(_no_image(profile))
+            self._renew()  # a person may have built it
+            raise self._builder.want(profile)
+        return self._facts
+
+    def last_facts(self) -> Facts | None:
+        """What was last seen of the engine, or None while nothing can be run."""
         return self._facts
 
     def doubt(self) -> None:
@@ -102,6 +113,11 @@ class Monitor:
         if self._facts is None:
             return "degraded", self._why
         return "ok", f"{self._facts.engine} with {self._facts.runtime}, {self._pool.armed} armed"
+
+    def _renew(self) -> None:
+        """Have the images looked for again, now."""
+        self._stale = True
+        self.doubt()
 
     async def _watch(self) -> None:
         while not self._closing:
@@ -118,7 +134,7 @@ class Monitor:
 
     async def _look(self) -> None:
         try:
-            if self._facts is not None and DEFAULT_PROFILE in self._facts.images:
+            if self._facts is not None and not self._stale:
                 await self._backend.ping()
                 await self._sweep()
                 self._pool.arm(self._usual(self._facts))
@@ -144,12 +160,13 @@ class Monitor:
             log.warning("sandbox.not_swept", reason=fault.detail)  # the next start does it
 
     async def _connect(self) -> None:
+        self._stale = False
         known = profiles.load(self._images_dir)
         facts = await self._backend.connect(known)
         self._next_sweep = 0.0
         await self._sweep()
         if DEFAULT_PROFILE not in facts.images:
-            raise Unavailable(_no_image(DEFAULT_PROFILE))
+            raise Unavailable(_NO_DEFAULT)
         self._failures += 1
         await self._preflight.check(facts.key, facts.images[DEFAULT_PROFILE].rpartition("@")[2], DEFAULT_PROFILE)
         self._failures = 0
@@ -173,7 +190,3 @@ class Monitor:
     def _pause_s(self) -> float:
         """The usual interval; longer and longer where the trial of the limits failed, since that costs something."""
         return min(self._settings.probe_interval_ms / 1e3 * float(1 << min(self._failures, 10)), _LONGEST_PAUSE_S)
-
-
-def _no_image(profile: str) -> str:
-    return f"the engine has no image of the profile {profile}; mend it with: orchestrator images build {profile}"

@@ -57,6 +57,7 @@ class Preflight:
 
     async def check(self, key: str, image: str, profile: str) -> None:
         """Return if everything holds, by memory or by trial. Raises `Unavailable`, naming what does not."""
+        key = f"{key} {image}"
         if self._remembered() == key:
             return
         if failed := await self._try_all(image, profile):

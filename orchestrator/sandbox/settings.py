@@ -17,6 +17,10 @@ class SandboxSettings(Model):
     docker_host: str | None = Field(
         None, description="The engine's address, such as unix:///run/docker.sock; else looked for as `docker` does."
     )
+    build_images: bool = Field(
+        True,
+        description="Build a profile's image when it is first asked for, from the distribution's packages; needs root.",
+    )
     max_running: Annotated[int, Field(ge=1, le=256)] = Field(4, description="Executions that run at the same time.")
     memory_bytes: Annotated[int, Field(ge=2**24, le=2**50)] | None = Field(
         None,

@@ -7,7 +7,7 @@ import asyncio
 import os
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import docker
 import structlog
@@ -145,13 +145,15 @@ class DockerBackend:
         self._take_over(client, address)
         found = {name: image.reference for name, image in there.items() if image is not None}
         key = digest_of([
-            [info["ID"], info["ServerVersion"], info["KernelVersion"], info.get("CgroupVersion"), found],
+            [info["ID"], info["ServerVersion"], info["KernelVersion"], info.get("CgroupVersion")],
             [seccomp.profile(), self.settings.runtime, self.settings.cpus, self.settings.shm_bytes],
             self.settings.allow_network,
         ])  # fmt: skip
-        if self.settings.allow_network:
-            return Facts("docker", self.settings.runtime, key, found, dev=True, network="allowed")
-        return Facts("docker", self.settings.runtime, key, found)
+        packages = {name: image.versions for name, image in there.items() if image is not None}
+        network: Literal["none", "allowed"] = "allowed" if self.settings.allow_network else "none"
+        return Facts(
+            "docker", self.settings.runtime, key, found, dev=network != "none", network=network, packages=packages
+        )
 
     def _take_over(self, client: docker.APIClient, address: engines.Address) -> None:
         if self._client is not None:

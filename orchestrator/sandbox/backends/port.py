@@ -1,7 +1,7 @@
 """The port between the service and whatever runs workers: launch, run one job, destroy."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from orchestrator.sandbox.artifacts import Entry
@@ -13,7 +13,8 @@ from orchestrator.sandbox.profiles import Profile
 class Facts:
     """What a connected backend is, in the words of results.
 
-    `key` changes when anything does that a limit rests on; `images` gives, by profile, `name@id`.
+    `key` changes when anything does that a limit rests on; `images` gives `name@id` by profile, and `packages` what is
+    in each, versions by name.
     """
 
     engine: str
@@ -23,6 +24,7 @@ class Facts:
     limits_unenforced: tuple[str, ...] = ()
     dev: bool = False
     network: Literal["none", "allowed"] = "none"
+    packages: dict[str, dict[str, str]] = field(default_factory=dict)
 
 
 class Worker(Protocol):
