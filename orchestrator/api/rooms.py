@@ -7,6 +7,7 @@ from typing import Any
 from orchestrator.api.settings import ApiSettings
 from orchestrator.audit.journal import Journal
 from orchestrator.audit.reading import AuditReader
+from orchestrator.contracts.profiles import ProfileView
 from orchestrator.governance.executions import Executions
 from orchestrator.governance.identities import Identities
 from orchestrator.governance.keys import Keys
@@ -38,6 +39,7 @@ class Rooms:
     sessions: Sessions
     host: Host
     desk: Desk
+    profiles: Callable[[], list[ProfileView]]
     checks: Callable[[], dict[str, dict[str, Any]]]
     version: str
     started: bool = False

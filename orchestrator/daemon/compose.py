@@ -137,6 +137,7 @@ async def build(configuration: Configuration, places: Places) -> AsyncIterator[D
             sessions=sessions,
             host=host,
             desk=desk,
+            profiles=sandbox.profiles,
             checks=checks,
             version=__version__,
         )

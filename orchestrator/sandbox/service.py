@@ -7,11 +7,12 @@ from typing import Literal
 from orchestrator.contracts.errors import Unavailable
 from orchestrator.contracts.executions import Execution, ExecutionRequest, Limits, Outcome, Progress
 from orchestrator.contracts.permits import Permit, PermitCheck
+from orchestrator.contracts.profiles import ProfileView
 from orchestrator.contracts.sessions import SessionRequest
 from orchestrator.kernel.clock import Clock
 from orchestrator.kernel.metrics import Metrics
 from orchestrator.kernel.tasks import Supervisor
-from orchestrator.sandbox import answers, hints, profiles, requests
+from orchestrator.sandbox import answers, hints, profiles, requests, views
 from orchestrator.sandbox.backends.docker import DockerBackend
 from orchestrator.sandbox.backends.port import Facts
 from orchestrator.sandbox.cells import Domain
@@ -71,6 +72,10 @@ class Sandbox:
     def health(self) -> tuple[Literal["ok", "degraded", "failed"], str]:
         """How it stands, and why, for a person."""
         return self._monitor.health()
+
+    def profiles(self) -> list[ProfileView]:
+        """All profiles, and what the engine has of them."""
+        return views.of_profiles(self._profiles, self._settings.runtime, self._monitor.last_facts())
 
     def load(self) -> str:
         """How much runs, waits and is ready, for a person."""
