@@ -1,6 +1,10 @@
-"""The images step: have the sandbox images built, and find out cheaply that they are."""
+"""The images step: have the images of some profiles built, and find out cheaply that they are.
+
+The daemon builds others when they are first asked for.
+"""
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 
 from orchestrator.bootstrap import commands
@@ -11,11 +15,11 @@ from orchestrator.bootstrap.ledger import Ledger
 from orchestrator.bootstrap.machine import Machine
 from orchestrator.bootstrap.settings import Settings, clean_environment
 
-_LABEL = "orchestrator."  # each image of ours has labels that start so
+_LABEL = "orchestrator.profile"  # each image of ours says so whose it is
 
 
 class Images:
-    """The stamp is the ledger's entry: folder digest, engine and image ids, all of them still there."""
+    """The stamp is the ledger's entry: digest of what they are made from, engine and image ids, all still there."""
 
     def __init__(self, settings: Settings, machine: Machine, console: Console) -> None:
         self._settings = settings
@@ -29,35 +33,38 @@ class Images:
             return {}
         return {"mmdebstrap": "builds the sandbox images"}
 
-    def build(self, endpoint: Endpoint) -> None:
-        """Have them built where the engine does not hold all of them, made from the folder as it is."""
+    def build(self, endpoint: Endpoint, profiles: Sequence[str]) -> None:
+        """Have those of `profiles` built where the engine does not hold all of them, made from the folder as it is."""
         client = EngineClient(endpoint, timeout_s=30)
-        digest, before = folder_digest(self._settings.root / "sandbox_images"), _ours(client)
+        digest, before = sources_digest(self._settings.root), set(_ours(client))
         stamp = self._ledger.read().images
         same = (stamp.get("digest"), stamp.get("host")) == (digest, endpoint.host)
-        if same and stamp["ids"] and set(stamp["ids"]) <= before:
+        if same and set(profiles) <= set(stamp.get("profiles", ())) and set(stamp["ids"]) <= before:
             return
         self._console.step("images", "building those that are missing")
         ours = endpoint.environment() | {"PYTHONDONTWRITEBYTECODE": "1"}  # no file of root's in a person's checkout
         env = clean_environment(self._machine.environ) | ours
-        commands.run(self._command([*ours, "BASE", *self._machine.proxies]), self._console, env=env)
-        after = _ours(client)
+        commands.run(self._command(profiles, [*ours, "BASE", *self._machine.proxies]), self._console, env=env)
+        there = _ours(client)
+        after, ids = set(there), sorted(image for image, profile in there.items() if profile in profiles)
         added = self._ledger.read()
         fresh = (after - before) | (set(added.images.get("added", [])) & after)
-        added.images = {"digest": digest, "host": endpoint.host, "ids": sorted(after), "added": sorted(fresh)}
+        stamp = {"digest": digest, "host": endpoint.host, "profiles": sorted(profiles), "ids": ids}
+        added.images = {**stamp, "added": sorted(fresh)}
         self._ledger.write(added)
 
-    def _command(self, keep: list[str]) -> list[str]:
+    def _command(self, profiles: Sequence[str], keep: list[str]) -> list[str]:
         """The builder, as root where it lays out a root file system."""
-        argv = [str(self._settings.program), "images", "build", "--if-missing"]
+        argv = [str(self._settings.program), "images", "build", "--if-missing", *profiles]
         if self._settings.from_registry:
             return argv
         return self._machine.as_root(argv, interactive=self._console.interactive, keep=keep)
 
 
-def folder_digest(folder: Path) -> str:
-    """One digest of all files of a folder, names and contents."""
-    digest = hashlib.sha256()
+def sources_digest(root: Path) -> str:
+    """One digest of all that the images are made from and by: the folders, and the maker of root file systems."""
+    digest = hashlib.sha256((root / "orchestrator/sandbox/rootfs.py").read_bytes())
+    folder = root / "sandbox_images"
     for file in sorted(folder.rglob("*")):
         if file.is_file() and "__pycache__" not in file.parts:
             content = hashlib.sha256(file.read_bytes()).hexdigest()
@@ -65,7 +72,7 @@ def folder_digest(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def _ours(client: EngineClient) -> set[str]:
-    """Ids of the images that carry a label of ours."""
-    images = client.get("/images/json")
-    return {image["Id"] for image in images if any(key.startswith(_LABEL) for key in image.get("Labels") or {})}
+def _ours(client: EngineClient) -> dict[str, str]:
+    """Images that carry our label: their profiles by id."""
+    labelled = {image["Id"]: image.get("Labels") or {} for image in client.get("/images/json")}
+    return {image: labels[_LABEL] for image, labels in labelled.items() if _LABEL in labels}

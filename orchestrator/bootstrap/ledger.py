@@ -18,7 +18,7 @@ class Added:
 
     packages: list[str] = field(default_factory=list)  # with the dependencies that came along
     folders: list[str] = field(default_factory=list)  # the engine's data, where there was none before
-    # {"digest", "host", "ids"}, the stamp of the images step, and "added", those of the ids that it built
+    # {"digest", "host", "profiles", "ids"}, the stamp of the images step, and "added", those of the ids that it built
     images: dict[str, Any] = field(default_factory=dict)
     group_member: str | None = None  # the user who was put into the group `docker`
     unit: str | None = None  # the installed systemd unit

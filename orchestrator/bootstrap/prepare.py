@@ -1,5 +1,7 @@
 """From a bare machine to one that can start: look at everything, ask once, then do what is missing."""
 
+from collections.abc import Sequence
+
 from orchestrator.bootstrap.console import Console
 from orchestrator.bootstrap.engine import Engine
 from orchestrator.bootstrap.images import Images
@@ -11,9 +13,10 @@ from orchestrator.bootstrap.venv import VirtualEnvironment
 
 
 def everything(
-    settings: Settings, machine: Machine, console: Console, *, also: dict[str, str] | None = None
-) -> dict[str, str]:
-    """Environment, engine and images; `also` are further packages by reason. Answers the environment to go on with.
+    settings: Settings, machine: Machine, console: Console, *, also: dict[str, str] | None = None,
+    profiles: Sequence[str] = ("default",),
+) -> dict[str, str]:  # fmt: skip
+    """Environment, engine, images of `profiles`; `also` are further packages by reason. Answers the environment.
 
     Raises `Problem` before anything is changed where an engine is installed and silent, or where something is missing
     that may not be installed.
@@ -27,7 +30,7 @@ def everything(
         Packages(settings, machine, console).install(needs)
         venv.make()
         endpoint = engine.bring_up(sight)
-        images.build(endpoint)
+        images.build(endpoint, profiles)
     return clean_environment(machine.environ) | endpoint.environment()
 
 

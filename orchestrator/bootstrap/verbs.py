@@ -39,6 +39,8 @@ _TESTED_WITH = (
 )
 """Programs that the suite runs and a bare machine may lack: program, package, what for."""
 
+_TESTED_ON = ("default", "javascript", "science", "shell")
+
 
 def run(job: Job) -> int:
     """set everything up, then the daemon in the foreground"""
@@ -49,7 +51,7 @@ def run(job: Job) -> int:
 def test(job: Job) -> int:
     """set everything up, then lint, the unit tests' coverage, and the whole suite"""
     missing = {package: why for program, package, why in _TESTED_WITH if not job.machine.which(program)}
-    env = prepare.everything(job.settings, job.machine, job.console, also=missing)
+    env = prepare.everything(job.settings, job.machine, job.console, also=missing, profiles=_TESTED_ON)
     failed = [name for name, passes in (("lint", _lint), ("coverage", _coverage)) if not passes(job, env)]
     suite = job.python("-m", "pytest")
     job.console.step("suite", f"failed so far: {', '.join(failed)}; the tests run anyway" if failed else "all tests")

@@ -24,6 +24,7 @@ DEFAULT = "default"
 """The profile that is kept ready, and the one of its language."""
 RUNNERS_OWN = "python"
 """The language of the runner itself, which needs no other program to run it."""
+_MAKER = Path(__file__).with_name("rootfs.py")
 
 Package = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9+.-]+$")]
 FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]*$")]
@@ -78,8 +79,8 @@ class Profile:
 
     @cached_property
     def digest(self) -> str:
-        """The SHA-256 over all that goes into its image: its own folder and the runner's, by path and content."""
-        total = hashlib.sha256()
+        """The SHA-256 over all that goes into its image: its own folder and the runner's, and what makes it of them."""
+        total = hashlib.sha256(_MAKER.read_bytes())
         for root in (self.folder, self.folder.parent / RUNNER):
             for path in sources(root):
                 content = hashlib.sha256(path.read_bytes()).hexdigest()

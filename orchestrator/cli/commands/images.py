@@ -23,19 +23,21 @@ def register(parent: typer.Typer) -> None:
 
 @app.command()
 def build(
-    profile: Annotated[
-        list[str] | None, typer.Argument(help="Profiles; all that ship with the daemon if none.")
-    ] = None,
+    profile: Annotated[list[str] | None, typer.Argument(help="Profiles; `default` if none.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="All profiles that there are folders of.")] = False,
     if_missing: Annotated[bool, typer.Option("--if-missing", help="Say nothing of what is up to date.")] = False,
     config: ConfigFile = None,
 ) -> None:
     """Build images from their folders, where the engine has no image of the same folder yet.
 
-    Example: orchestrator images build default
+    Example: orchestrator images build science
     """
+    if profile and everything:
+        raise CliFault("name profiles, or say --all", 2)
     settings = configuration.read_or_fail(config, {}).settings.sandbox
     folder = places(None, []).images
-    for name in profile or sorted(profiles.load(folder)):
+    names = sorted(profiles.load(folder)) if everything else profile or [profiles.DEFAULT]
+    for name in names:
         lines = _quiet if if_missing else _say
         try:
             built = images.build(settings, folder, name, lines)
