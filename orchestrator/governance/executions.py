@@ -4,7 +4,7 @@ Whoever wants code run, a client, a plugin or the Python interface, comes throug
 """
 
 import asyncio
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from orchestrator.contracts.callers import Caller
 from orchestrator.contracts.errors import NotFound, OrchestratorError
@@ -18,11 +18,24 @@ from orchestrator.kernel.metrics import Metrics
 from orchestrator.kernel.tasks import Supervisor
 
 
-class SandboxPort(Protocol):
+class Admitted(Protocol):
+    """A request that the sandbox can run: as it was sent, language and profile named; and the limits that hold."""
+
+    @property
+    def request(self) -> ExecutionRequest: ...
+
+    @property
+    def limits(self) -> Limits: ...
+
+
+AdmittedT = TypeVar("AdmittedT", bound=Admitted)
+
+
+class SandboxPort(Protocol[AdmittedT]):
     """What is needed of the sandbox room."""
 
-    def admit(self, request: ExecutionRequest) -> tuple[ExecutionRequest, Limits]:
-        """The request, language and profile named, and the limits that will hold. Raises `Invalid` with all faults."""
+    def admit(self, request: ExecutionRequest) -> AdmittedT:
+        """A request that can be run. Raises `Invalid` with all of its faults."""
         ...
 
     def cancel(self, execution_id: str) -> bool:
@@ -30,7 +43,7 @@ class SandboxPort(Protocol):
         ...
 
     async def run(
-        self, execution_id: str, request: ExecutionRequest, *, owner: str, key_id: str | None, permit: Permit,
+        self, execution_id: str, admitted: AdmittedT, *, owner: str, key_id: str | None, permit: Permit,
         progress: Progress, session_id: str | None = None,
     ) -> Execution:  # fmt: skip
         """Run it. Raises `Unavailable` or `TooMany` if it did not start; otherwise every outcome is an `Execution`."""
@@ -40,12 +53,10 @@ class SandboxPort(Protocol):
 class Running:
     """One execution under way: whose it is, how far it is, who listens to its output, and its end."""
 
-    def __init__(
-        self, execution_id: str, request: ExecutionRequest, limits: Limits, caller: Caller, created_at: str
-    ) -> None:
+    def __init__(self, execution_id: str, admitted: Admitted, caller: Caller, created_at: str) -> None:
         self.id = execution_id
-        self.request = request
-        self.limits = limits
+        self.admitted = admitted
+        self.request = admitted.request
         self.caller = caller
         self.created_at = created_at
         self.listener: Progress | None = None
@@ -84,7 +95,7 @@ class Executions:
     """Governed executions, running and past."""
 
     def __init__(
-        self, sandbox: SandboxPort, grants: Grants, log: ExecutionLog, clock: Clock, metrics: Metrics,
+        self, sandbox: SandboxPort[Any], grants: Grants, log: ExecutionLog, clock: Clock, metrics: Metrics,
         supervisor: Supervisor,
     ) -> None:  # fmt: skip
         self._sandbox = sandbox
@@ -165,12 +176,12 @@ class Executions:
         facts: dict[str, Any] = {"key_id": caller.key_id, "query_id": query_id, "source": caller.source}
         execution_id, created_at = new_id(), rfc3339(self._clock.now())
         try:
-            request, limits = self._sandbox.admit(request)
+            admitted = self._sandbox.admit(request)
             permit = self._grants.permit(EXECUTE, execution_id, caller)
         except OrchestratorError as fault:
             await self._log.refused(execution_id, caller, facts, fault, None)
             raise
-        running = Running(execution_id, request, limits, caller, created_at)
+        running = Running(execution_id, admitted, caller, created_at)
         facts |= {"permit_id": permit.id, "approved_by": permit.approved_by}
         return running, permit, facts
 
@@ -178,11 +189,13 @@ class Executions:
         """Run it while its start is being written down; it counts as ended when its end is."""
         caller = running.caller
         self._running[running.id] = running
-        begun = self._log.begin(running.id, running.created_at, running.request, running.limits, caller, permit, facts)
+        begun = self._log.begin(
+            running.id, running.created_at, running.request, running.admitted.limits, caller, permit, facts
+        )
         begun.add_done_callback(lambda done: self._end_unwritten(running.id, done))
         try:
             outcome = await self._sandbox.run(
-                running.id, running.request, owner=caller.owner, key_id=caller.key_id, permit=permit, progress=running,
+                running.id, running.admitted, owner=caller.owner, key_id=caller.key_id, permit=permit, progress=running,
                 session_id=running.session_id,
             )  # fmt: skip
             await begun

@@ -39,6 +39,11 @@ def compose(execution_id: str, admitted: Admitted, outcomes: list[Outcome], wher
     )
 
 
+def not_begun(admitted: Admitted) -> Outcome:
+    """The part of an execution that was cancelled before its turn came."""
+    return outcome(RawOutcome(loss="cancelled"), admitted.cases[0], 0, 0, 0)
+
+
 def outcome(raw: RawOutcome, case: AdmittedCase, queued_ms: float, start_ms: float, room: int) -> Outcome:
     """One job's part of the answer; of its outputs no more than `room` bytes are kept."""
     verdict = judge(raw, case.limits)

@@ -52,6 +52,11 @@ class Admitted:
     weight: int
 
     @property
+    def limits(self) -> Limits:
+        """The limits of its first case."""
+        return self.cases[0].limits
+
+    @property
     def memory_bytes(self) -> int:
         """The most memory that any of its cases may use."""
         return max(case.limits.memory_bytes for case in self.cases)

@@ -11,7 +11,7 @@ from orchestrator.sandbox.cells import Domain
 from orchestrator.sandbox.jobs import Job, RawOutcome, WorkerClass
 from orchestrator.sandbox.pool import Pool
 from orchestrator.sandbox.sessions import LiveSession
-from orchestrator.sandbox.slots import Slots
+from orchestrator.sandbox.slots import Priority, Slots
 
 
 class Run:
@@ -27,7 +27,7 @@ class Run:
         self._progress = progress
         self.execution_id = execution_id
         self._domain = domain
-        self._session = session
+        self.session = session
         self._stack = AsyncExitStack()
         self._began = clock.monotonic()
         self._acquiring: asyncio.Timeout | None = None
@@ -54,14 +54,14 @@ class Run:
         elif self._acquiring is not None and not self._acquiring.expired():
             self._acquiring.reschedule(asyncio.get_running_loop().time())
 
-    async def queue(self, owner: str, weight: int, memory_bytes: int, longest_s: float) -> bool:
+    async def queue(self, whose: str, weight: int, memory_bytes: int, priority: Priority, longest_s: float) -> bool:
         """Wait for a session's earlier pieces, then for a slot; whether both came before a cancel. Raises `TooMany`."""
         try:
             async with asyncio.timeout(longest_s) as self._acquiring:
-                if self._session is not None:
+                if self.session is not None:
                     self._progress.status("queued")
-                    await self._stack.enter_async_context(self._session.turn)
-                turn = self._slots.join(owner, weight, memory_bytes)
+                    await self._stack.enter_async_context(self.session.turn)
+                turn = self._slots.join(whose, weight, memory_bytes, priority)
                 self._stack.callback(turn.leave)
                 self._progress.status("queued")
                 await turn.come
@@ -76,7 +76,7 @@ class Run:
     async def run(self, kind: WorkerClass, job: Job) -> RawOutcome:
         """Run one job in a worker of this class, the same as before where that will do. Raises `Unavailable`."""
         outcome = await self._attempt(kind, job, fresh=False)
-        again = self.warm and self._session is None and not outcome.started and not self.cancelled
+        again = self.warm and self.session is None and not outcome.started and not self.cancelled
         if outcome.loss == "died" and again:
             outcome = await self._attempt(kind, job, fresh=True)  # it had died while waiting
         self.lost |= outcome.loss is not None
@@ -110,10 +110,10 @@ class Run:
 
     async def _hold(self, kind: WorkerClass, *, fresh: bool) -> Worker:
         """The worker of a session; that of this class which is held already, wiped but for its program; or another."""
-        if self._session is not None:
-            if self._session.ended:
+        if self.session is not None:
+            if self.session.ended:
                 raise Gone("the session has ended")
-            self._worker, self.warm = self._session.worker, True
+            self._worker, self.warm = self.session.worker, True
             return self._worker
         if self._worker is not None and self._worker.kind == kind and not fresh:
             self._worker.wipe(keep_program=True)
@@ -126,7 +126,7 @@ class Run:
 
     def _let_go(self, *, keep: bool) -> None:
         worker, self._worker = self._worker, None
-        if worker is None or self._session is not None:
+        if worker is None or self.session is not None:
             return
         if keep and self._sound and self._domain is not None:
             self._pool.keep(worker, self._domain)

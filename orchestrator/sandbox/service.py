@@ -1,6 +1,7 @@
 """The sandbox as the rest of the house sees it: admit a request, run it against a permit, say how the engine is."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -12,18 +13,18 @@ from orchestrator.contracts.sessions import SessionRequest
 from orchestrator.kernel.clock import Clock
 from orchestrator.kernel.metrics import Metrics
 from orchestrator.kernel.tasks import Supervisor
-from orchestrator.sandbox import answers, hints, profiles, requests, views
+from orchestrator.sandbox import answers, hints, profiles, requests, rules, views
 from orchestrator.sandbox.backends.docker import DockerBackend
 from orchestrator.sandbox.backends.port import Facts
 from orchestrator.sandbox.cells import Domain
-from orchestrator.sandbox.jobs import RawOutcome, WorkerClass
+from orchestrator.sandbox.jobs import WorkerClass
 from orchestrator.sandbox.monitor import Monitor
 from orchestrator.sandbox.pool import Pool
 from orchestrator.sandbox.requests import Admitted
 from orchestrator.sandbox.runs import Run
-from orchestrator.sandbox.sessions import LiveSession, LiveSessions
+from orchestrator.sandbox.sessions import LiveSessions
 from orchestrator.sandbox.settings import SandboxSettings
-from orchestrator.sandbox.slots import Capacity, Slots
+from orchestrator.sandbox.slots import Capacity, Priority, Slots
 
 CAPABILITY = "sandbox.execute"
 """What a permit must be for, with the execution's id as its subject."""
@@ -81,10 +82,9 @@ class Sandbox:
         """How much runs, waits and is ready, for a person."""
         return f"{self._slots.running} running, {self._slots.waiting} waiting, {self._pool.armed} armed"
 
-    def admit(self, request: ExecutionRequest) -> tuple[ExecutionRequest, Limits]:
-        """The request, language and profile named, and the limits that will hold. Raises `Invalid` with all faults."""
-        admitted = requests.admit(request, self._profiles)
-        return admitted.request, admitted.cases[0].limits
+    def admit(self, request: ExecutionRequest) -> Admitted:
+        """A request that can be run, language and profile named. Raises `Invalid` with all of its faults."""
+        return requests.admit(request, self._profiles)
 
     def cancel(self, execution_id: str) -> bool:
         """End an execution; its `run` then answers `cancelled`. False if it is not under way."""
@@ -94,41 +94,64 @@ class Sandbox:
         return run is not None
 
     async def run(
-        self, execution_id: str, request: ExecutionRequest, *, owner: str, key_id: str | None, permit: Permit,
+        self, execution_id: str, admitted: Admitted, *, owner: str, key_id: str | None, permit: Permit,
         progress: Progress, session_id: str | None = None,
     ) -> Execution:  # fmt: skip
-        """Run a program to its end. Raises `Forbidden`, `Invalid`, `Unavailable` or `TooMany` if it did not start.
+        """Run a program to its end. Raises `Forbidden`, `Unavailable` or `TooMany` if it did not start.
 
         In a session it is one piece, after those that came before it. Raises `Gone` where the session has ended. A
         caller that is cancelled takes the program down with it.
         """
         self._check(permit, CAPABILITY, execution_id)
-        admitted = requests.admit(request, self._profiles)
-        request = admitted.request
-        facts = self._monitor.facts(admitted.profile.name)
         session = None if session_id is None else self.sessions.get(session_id)
-        domain = Domain(owner, key_id, request.subject) if request.isolation == "cell" else None
-        run = Run(self._pool, self._slots, self._clock, progress, execution_id, domain, session)
-        outcomes = await self._go_through(run, request, admitted, facts, f"{owner}/{key_id}", session)
-        where = answers.where(facts, admitted.profile.name, request.isolation, warm=run.warm)
-        return answers.compose(execution_id, admitted, outcomes, where)
+        run = Run(
+            self._pool, self._slots, self._clock, progress, execution_id, _domain(admitted, owner, key_id), session
+        )
+        return (await self._take_through(run, [admitted], f"{owner}/{key_id}", "interactive"))[0]
+
+    async def run_batch(
+        self, execution_id: str, batch: Sequence[Admitted], *, owner: str, key_id: str | None, permit: Permit,
+        progress: Progress,
+    ) -> list[Execution]:  # fmt: skip
+        """Run programs one after another behind everybody who waits for an answer, in one worker where one will do.
+
+        Each has its own id, directory and deadline there, and what it leaves is wiped before the next. Raises what
+        `run` raises. A batch that is cancelled answers those that had begun.
+        """
+        self._check(permit, CAPABILITY, execution_id)
+        run = Run(self._pool, self._slots, self._clock, progress, execution_id, _domain(batch[0], owner, key_id))
+        return await self._take_through(run, batch, f"{owner}/{key_id}", "batch")
 
     async def open_session(self, session_id: str, request: SessionRequest, *, permit: Permit) -> None:
         """Open a session. Raises `Forbidden`, `Invalid`, `Unavailable` or `TooMany`."""
         self._check(permit, CAPABILITY, session_id)
         asked = ExecutionRequest(code="", profile=request.profile, limits=request.limits)
-        limits = requests.admit(asked, self._profiles).cases[0].limits
+        admitted = requests.admit(asked, self._profiles)
+        if not admitted.profile.manifest.sessions:
+            raise rules.refusal([rules.Fault(("profile",), f"the profile {request.profile} has no sessions")])
+        limits = admitted.cases[0].limits
         kind = worker_class(self._monitor.facts(request.profile), request.profile, limits)
         await self.sessions.open(session_id, request.profile, kind, limits, request.ttl_s)
 
-    async def _go_through(
-        self, run: Run, request: ExecutionRequest, admitted: Admitted, facts: Facts, whose: str,
-        session: LiveSession | None,
-    ) -> list[Outcome]:  # fmt: skip
+    async def _take_through(
+        self, run: Run, batch: Sequence[Admitted], whose: str, priority: Priority
+    ) -> list[Execution]:
+        """Take programs through queue and worker; what came of those that were begun, at least of the first."""
+        facts = [self._monitor.facts(admitted.profile.name) for admitted in batch]
         self._runs[run.execution_id] = run
+        self._measure(1)
+        done: list[Execution] = []
         try:
             async with run:
-                outcomes = await self._outcomes(run, request, admitted, facts, whose, session)
+                weight = sum(admitted.weight for admitted in batch)
+                memory = max(admitted.memory_bytes for admitted in batch)
+                turn_came = await run.queue(whose, weight, memory, priority, self._settings.queue_ms / 1e3)
+                self._measure()
+                for admitted, on in zip(batch, facts, strict=True):
+                    outcomes = await self._outcomes(run, admitted, on) if turn_came else [answers.not_begun(admitted)]
+                    done.append(self._answer(run, admitted, on, outcomes))
+                    if run.cancelled:
+                        break
         except Unavailable:
             self._monitor.doubt()
             raise
@@ -137,38 +160,37 @@ class Sandbox:
             self._measure()
         if run.lost and not run.cancelled:
             self._monitor.doubt()
-        return outcomes
+        return done
 
-    async def _outcomes(
-        self, run: Run, request: ExecutionRequest, admitted: Admitted, facts: Facts, whose: str,
-        session: LiveSession | None,
-    ) -> list[Outcome]:  # fmt: skip
+    async def _outcomes(self, run: Run, admitted: Admitted, facts: Facts) -> list[Outcome]:
         """What came of each case in turn, or of the one job of a request without cases."""
-        self._measure(1)
-        longest_s = self._settings.queue_ms / 1e3
-        if not await run.queue(whose, admitted.weight, admitted.memory_bytes, longest_s):
-            return [answers.outcome(RawOutcome(loss="cancelled"), admitted.cases[0], 0, 0, 0)]
-        self._measure()
         outcomes: list[Outcome] = []
         room = MAX_KEPT_BYTES
         for case in admitted.cases:
             kind = worker_class(facts, admitted.profile.name, case.limits)
-            job = case if session is None else case.as_piece(session.figures())
+            job = case if run.session is None else case.as_piece(run.session.figures())
             raw = await run.run(kind, job.job(run.execution_id))
-            if session is not None:
-                self.sessions.settle(session, raw)
+            if run.session is not None:
+                self.sessions.settle(run.session, raw)
             outcome = answers.outcome(raw, case, run.queued_ms, run.start_ms, room)
-            outcome = hints.add(outcome, admitted.profile, self._profiles)
-            outcomes.append(outcome)
+            outcomes.append(hints.add(outcome, admitted.profile, self._profiles))
             room -= len(outcome.stdout) + len(outcome.stderr)
             failed = outcome.status != "ok" or outcome.passed is False
-            if outcome.status in ("cancelled", "infra") or (failed and request.stop_on):
+            if outcome.status in ("cancelled", "infra") or (failed and admitted.request.stop_on):
                 break
         return outcomes
+
+    def _answer(self, run: Run, admitted: Admitted, facts: Facts, outcomes: list[Outcome]) -> Execution:
+        where = answers.where(facts, admitted.profile.name, admitted.request.isolation, warm=run.warm)
+        return answers.compose(run.execution_id, admitted, outcomes, where)
 
     def _measure(self, joining: int = 0) -> None:
         self._metrics.sandbox_queue.set(self._slots.waiting + (joining if self._slots.running else 0))
         self._metrics.sandbox_running.set(self._slots.running)
+
+
+def _domain(admitted: Admitted, owner: str, key_id: str | None) -> Domain | None:
+    return Domain(owner, key_id, admitted.request.subject) if admitted.request.isolation == "cell" else None
 
 
 def _capacity(settings: SandboxSettings) -> Capacity:

@@ -1,12 +1,14 @@
 """An ordinary script: how a Python program begins as `__main__`, and how it ends.
 
-The interpreter's own end takes as long as its start, for it tears down all that it ever loaded. What a program can
-notice of an end is done here instead: threads are waited for, exit handlers called, its objects deleted, its output
-flushed. Where a library outside of the standard one was loaded, the interpreter ends in its own way.
+The interpreter's own end takes as long as its start, for it tears down all that it ever loaded. So the last of all exit
+handlers is ours: it lets the program's own objects go in the order in which the interpreter would, and ends the process
+there. Where that could make a difference (machine code of others, streams of the program's own) it leaves the end to
+the interpreter.
 """
 
 from __future__ import annotations
 
+import _weakref
 import atexit
 import gc
 import os
@@ -16,12 +18,55 @@ import sys
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import types
-    from typing import NoReturn
 
 _PROGRAMS = ("/program/", "<session ")
 _NOT_FLUSHED = 120  # the interpreter's own exit code for it
 _STANDARD = os.path.dirname(os.__file__)
 _BUFFERING = {"_ctypes", "readline", "_curses"}  # of the standard library: may hold output that only libc flushes
+_GONE_AT_THE_END = (
+    "path", "argv", "ps1", "ps2", "last_type", "last_value", "last_traceback", "path_hooks", "path_importer_cache",
+    "meta_path",
+)  # fmt: skip
+
+
+class _Ending:
+    """How the program shall end: its exit code, or the interrupt that it did not catch."""
+
+    def __init__(self, ordinary: dict[str, types.ModuleType]) -> None:
+        self.code = 0
+        self.interrupted = False
+        self._ordinary = ordinary
+        self._streams = (sys.stdout, sys.stderr)
+        atexit.register(self._last)
+
+    def _last(self) -> None:
+        """The last exit handler, so what it does is nearly all that the interpreter would still do."""
+        if self.interrupted:
+            self._flush()
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+            os.kill(os.getpid(), signal.SIGINT)
+        own = [module for name, module in list(sys.modules.items()) if name not in self._ordinary]
+        if self._streams != (sys.stdout, sys.stderr) or any(map(_foreign, own)) or not self._flush():
+            return
+        known = [_weakref.ref(module) for module in own if isinstance(module, type(sys))]
+        del own
+        for name in _GONE_AT_THE_END:
+            setattr(sys, name, None)
+        sys.modules.clear()
+        gc.collect()
+        for module in [module for ref in reversed(known) if (module := ref()) is not None]:
+            _clear(vars(module))
+        os._exit(self.code if self._flush() else _NOT_FLUSHED)
+
+    def _flush(self) -> bool:
+        """Flush both outputs; whether that went well. A closed one has nothing to flush."""
+        try:
+            for stream in self._streams:
+                if not stream.closed:
+                    stream.flush()
+        except Exception:  # noqa: BLE001 - the interpreter tries again, and tells it in its own words
+            return False
+        return True
 
 
 def run(path: str, work: str, args: list[str], forget: set[str]) -> None:
@@ -35,8 +80,7 @@ def run(path: str, work: str, args: list[str], forget: set[str]) -> None:
     namespace = main_module(path)
     for name in forget:
         del sys.modules[name]
-    ordinary = frozenset(sys.modules)
-    code = 0
+    ending = _Ending({name: module for name, module in sys.modules.items() if name != "__main__"})
     try:
         with open(path, "rb") as file:
             source = file.read()
@@ -44,14 +88,11 @@ def run(path: str, work: str, args: list[str], forget: set[str]) -> None:
         del source, file, forget, args
         exec(program, namespace)  # noqa: S102 - running it is what this container is for
     except SystemExit as fault:
-        code = exit_code(fault)
-    except KeyboardInterrupt as fault:
-        _interrupted(fault)
+        ending.code = exit_code(fault)
     except BaseException as fault:  # noqa: BLE001 - the end of a script that raised
-        code = tell(fault)
-    if any(map(_foreign, [module for name, module in list(sys.modules.items()) if name not in ordinary])):
-        sys.exit(code)
-    _end(code, namespace, ordinary)
+        ending.interrupted = isinstance(fault, KeyboardInterrupt)
+        ending.code = tell(fault)
+    raise SystemExit(ending.code)
 
 
 def main_module(path: str) -> dict[str, object]:
@@ -72,14 +113,22 @@ def exit_code(fault: SystemExit) -> int:
         return 0
     if isinstance(code, int):
         return code & 0xFF
-    _print_to_stderr(code)
+    _say(code)
     return 1
 
 
 def tell(fault: BaseException) -> int:
     """Print what a program raised as the interpreter would; the exit code that it means."""
     trace = own_frames(fault)
-    sys.excepthook(type(fault), fault.with_traceback(trace), trace)
+    fault = fault.with_traceback(trace)
+    try:
+        sys.excepthook(type(fault), fault, trace)
+    except BaseException as other:  # noqa: BLE001 - the hook is the program's
+        sys.stderr.write("Error in sys.excepthook:\n")
+        other.__context__ = None
+        sys.__excepthook__(type(other), other.with_traceback(own_frames(other)), None)
+        sys.stderr.write("\nOriginal exception was:\n")
+        sys.__excepthook__(type(fault), fault, trace)
     return 1
 
 
@@ -91,34 +140,21 @@ def own_frames(fault: BaseException) -> types.TracebackType | None:
     return trace
 
 
-def _interrupted(fault: KeyboardInterrupt) -> NoReturn:
-    """Ctrl-C ends a program by its signal."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    tell(fault)
-    flush()
-    os.kill(os.getpid(), signal.SIGINT)
-    os._exit(1)
+def flush() -> None:
+    """Flush both outputs of a program that goes on; one that cannot be flushed is its own affair."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except Exception as fault:  # noqa: BLE001 - whatever the program made of its streams
+            _say(f"{type(fault).__name__}: the output could not be flushed")
 
 
-def _end(code: int, namespace: dict[str, object], ordinary: frozenset[str]) -> NoReturn:
-    """End as the interpreter would, as far as the program can tell."""
-    if (threading := sys.modules.get("threading")) is not None:
-        _try(threading._shutdown)
-    _try(atexit._run_exitfuncs)
-    flushed = flush()
-    _forget(namespace, ordinary)
-    os._exit(code if flush() and flushed else _NOT_FLUSHED)
-
-
-def _forget(namespace: dict[str, object], ordinary: frozenset[str]) -> None:
-    """Let the program's objects go: its globals in the interpreter's order, then its modules, then its cycles."""
+def _clear(namespace: dict[str, object]) -> None:
+    """Let the globals of a module go that something still holds, in the interpreter's order."""
     for private in (True, False):
         for name in [name for name in namespace if name != "__builtins__"]:
             if private == (name.startswith("_") and not name.startswith("__")):
                 namespace[name] = None
-    for name in [name for name in sys.modules if name not in ordinary]:
-        sys.modules.pop(name, None)
-    gc.collect()
 
 
 def _foreign(module: object) -> bool:
@@ -127,35 +163,13 @@ def _foreign(module: object) -> bool:
     return name in _BUFFERING or (isinstance(path, str) and path.endswith(".so") and not path.startswith(_STANDARD))
 
 
-def flush() -> bool:
-    """Flush both outputs; whether that went well."""
-    open_files = [file for file in (sys.stdout, sys.stderr) if hasattr(file, "flush") and not _closed(file)]
-    return sum([_try(file.flush) for file in open_files]) == len(open_files)
-
-
-def _closed(file: object) -> bool:
-    return bool(getattr(file, "closed", False))
-
-
-def _try(work: object) -> bool:
-    """Call `work`; what it raises is told and harms nothing else."""
+def _say(what: object) -> None:
+    """Print to stderr as the interpreter prints an exit that is no number: what cannot be said is an empty line."""
     try:
-        work()  # type: ignore[operator]
-    except BaseException as fault:  # noqa: BLE001 - as the interpreter does at its end
-        _report(fault)
-        return False
-    return True
-
-
-def _report(fault: BaseException) -> None:
+        text = str(what)
+    except Exception:  # noqa: BLE001 - its words are the program's
+        text = ""
     try:
-        sys.excepthook(type(fault), fault, fault.__traceback__)
-    except BaseException:  # noqa: BLE001 - there is nobody left to tell
-        os._exit(_NOT_FLUSHED)
-
-
-def _print_to_stderr(what: object) -> None:
-    try:
-        sys.stderr.write(f"{what}\n")
-    except BaseException as fault:  # noqa: BLE001 - its __str__ is the program's
-        _report(fault)
+        sys.stderr.write(f"{text}\n")
+    except Exception:  # noqa: BLE001 - the stream is the program's
+        return

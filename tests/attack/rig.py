@@ -53,7 +53,7 @@ class Box:
         execution_id = id or new_id()
         permit = permit_for(execution_id)
         return await self.sandbox.run(
-            execution_id, request, owner=owner, key_id="key", permit=permit, progress=progress or Told()
+            execution_id, self.sandbox.admit(request), owner=owner, key_id="key", permit=permit, progress=progress or Told()
         )
 
 

@@ -52,7 +52,7 @@ async def test_without_a_permit_nothing_runs(sandbox, monkeypatch):
 
     monkeypatch.setattr(sandbox, "_check", refuse)
     with pytest.raises(Forbidden):
-        await sandbox.run(new_id(), ExecutionRequest(code=""), owner="x", key_id=None, permit=None, progress=Told())
+        await sandbox.run(new_id(), sandbox.admit(ExecutionRequest(code="")), owner="x", key_id=None, permit=None, progress=Told())
 
 
 @pytest.mark.engine

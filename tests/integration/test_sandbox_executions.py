@@ -8,10 +8,11 @@ from urllib.parse import urlsplit
 import pytest
 
 from orchestrator.contracts.errors import Unavailable
+from orchestrator.contracts.executions import ExecutionRequest
 from orchestrator.kernel.ids import new_id
 from orchestrator.sandbox import engines, images
 from orchestrator.sandbox.settings import SandboxSettings
-from tests.attack.rig import COLD, IDS, IMAGES, Told, containers, opened
+from tests.attack.rig import COLD, IDS, IMAGES, Told, containers, opened, permit_for
 
 pytestmark = pytest.mark.engine
 ARMED = SandboxSettings(armed=1, uid_first=IDS + 4_000)
@@ -259,3 +260,16 @@ async def test_a_preflight_is_remembered(tmp_path):
         async with opened(tmp_path) as box:
             assert box.sandbox.health()[0] == "ok"
             assert (os.stat(file).st_mtime_ns, file.read_text()) == first
+
+
+async def test_a_batch_runs_programs_one_by_one_each_with_its_own_id_directory_and_deadline(box):
+    """DESIGN 4 `run_batch`: one that hangs costs its timeout and hardly more; nothing of one reaches the next."""
+    look = "import os\nprint(os.getuid(), os.listdir('.'), os.listdir('/tmp'))\nopen('x', 'w'); open('/tmp/y', 'w')"
+    hangs = {"code": "while True: pass", "limits": {"wall_ms": 300}}
+    requests = [{"code": look}, {"code": look}, hangs, {"code": look}, {"code": "raise SystemExit(3)"}]
+    batch = [box.sandbox.admit(ExecutionRequest.model_validate(request)) for request in requests]
+    done = await box.sandbox.run_batch("id", batch, owner="o", key_id=None, permit=permit_for("id"), progress=Told())
+    assert [(one.status, one.exit_code) for one in done] == [("ok", 0), ("ok", 0), ("timeout", None), ("ok", 0), ("error", 3)]
+    seen = [one.stdout.split(" ", 1) for one in done if one.stdout]
+    assert {rest for _, rest in seen} == {"[] []\n"}
+    assert seen[0][0] != seen[1][0]
