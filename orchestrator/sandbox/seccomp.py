@@ -8,27 +8,38 @@ from importlib.resources import files
 from itertools import product
 from typing import Any
 
-_EPERM = 1
+_EPERM, _ENOSYS = 1, 38
 
 
 @cache
-def profile() -> str:
+def profile(runtime: str = "runc") -> str:
     """The filter as the engine's JSON."""
-    return json.dumps(compiled(tomllib.loads(files("orchestrator.sandbox").joinpath("seccomp.toml").read_text())))
+    source = tomllib.loads(files("orchestrator.sandbox").joinpath("seccomp.toml").read_text())
+    return json.dumps(compiled(source, errno=runtime != "runsc"))
 
 
-def compiled(source: dict[str, Any]) -> dict[str, Any]:
-    """Translate the list: everything is refused with EPERM but what a rule allows."""
+def compiled(source: dict[str, Any], *, errno: bool = True) -> dict[str, Any]:
+    """Translate the list: everything is refused with EPERM but what a rule allows.
+
+    A runtime that does not know other numbers (`errno` false) gets ENOSYS by the action for a tracer, of which there is
+    none. Where a job may add a filter that asks a supervisor, that would be a way around; gVisor has no such filters.
+    """
     allowed = [rule for entry in source["allow"] for rule in _rules("SCMP_ACT_ALLOW", entry)]
-    refused = [
-        {**rule, "errnoRet": entry["errno"]} for entry in source["refuse"] for rule in _rules("SCMP_ACT_ERRNO", entry)
-    ]
+    refused = [rule for entry in source["refuse"] for rule in _refused(entry, errno=errno)]
     return {
         "defaultAction": "SCMP_ACT_ERRNO",
         "defaultErrnoRet": _EPERM,
         "architectures": source["architectures"],
         "syscalls": allowed + refused,
     }
+
+
+def _refused(entry: dict[str, Any], *, errno: bool) -> Iterator[dict[str, Any]]:
+    if errno:
+        yield from ({**rule, "errnoRet": entry["errno"]} for rule in _rules("SCMP_ACT_ERRNO", entry))
+    else:
+        assert entry["errno"] == _ENOSYS, "a tracer's absence is told as ENOSYS and nothing else"
+        yield from _rules("SCMP_ACT_TRACE", entry)
 
 
 def _rules(action: str, entry: dict[str, Any]) -> Iterator[dict[str, Any]]:
