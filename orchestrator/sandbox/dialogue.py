@@ -46,9 +46,9 @@ class Dialogue:
         while not await self._take():
             pass
 
-    def cancel(self) -> None:
-        """Ask the runner to end the job."""
-        self._talk.writer.write(frames.pack(Kind.CANCEL, self._talk.nonce))
+    def cancel(self, limit: str = "") -> None:
+        """Ask the runner to end the job: for its client, or for a limit that is watched from outside."""
+        self._talk.writer.write(frames.pack(Kind.CANCEL, self._talk.nonce, limit.encode()))
 
     async def gather(self) -> None:
         """After the job's end: fetch the artifacts that are wanted. Raises `BrokenStream`."""

@@ -85,7 +85,7 @@ class Evidence(Model):
     oom_kills: Count
     pids_refused: Count
     disk_free_bytes: Count
-    inodes_free: Count
+    inodes_free: Count | None = None
     stdout_bytes: Count
     stderr_bytes: Count
 

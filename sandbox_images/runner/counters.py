@@ -1,4 +1,4 @@
-"""The kernel's own counts for this container, from either cgroup version.
+"""The kernel's own counts for this container, from either cgroup version. A kernel of the container's own shows none.
 
 Files are opened once, before any job, and read by `pread`: no allocation worth a word where memory has just run out.
 """
@@ -11,13 +11,19 @@ ROOT = "/sys/fs/cgroup"
 class Counters:
     """Counts of the whole container since it was made. A count that the kernel does not offer reads as None."""
 
-    def __init__(self, root: str = ROOT) -> None:
-        self.version = 2 if os.path.exists(f"{root}/cgroup.controllers") else 1
-        names = _V2 if self.version == 2 else _V1
+    def __init__(self, root: str = ROOT, *, separate: bool = False) -> None:
+        """`separate` says that there are none, since the kernel is not the host's: the host counts from outside."""
+        self.version = 0 if separate else 2 if os.path.exists(f"{root}/cgroup.controllers") else 1
+        names: dict[str, tuple[str, str]] = ({}, _V1, _V2)[self.version]
         self._files = {what: (_open(f"{root}/{path}"), key) for what, (path, key) in names.items()}
 
     def cpu_ns(self) -> int:
-        """Processor time of all processes, living and dead, in nanoseconds. No limit holds without it: fails loudly."""
+        """Processor time of all processes, living and dead, in nanoseconds. No limit holds without it: fails loudly.
+
+        Where the host counts, there is nothing to look at: 0.
+        """
+        if self.version == 0:
+            return 0
         value = self._read("cpu")
         if value is None:
             raise RuntimeError("the container's cgroup shows no processor time")
@@ -37,7 +43,7 @@ class Counters:
         return self._read("pids")
 
     def _read(self, what: str) -> int | None:
-        fd, key = self._files[what]
+        fd, key = self._files.get(what, (None, ""))
         if fd is None:
             return None
         text = os.pread(fd, 4096, 0).decode()

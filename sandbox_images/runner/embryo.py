@@ -141,9 +141,15 @@ def say_done(code: int, value: bytes | None) -> None:
     frames.write(_DONE, frames.VALUE, frames.NO_NONCE, bytes([code, value is not None]) + (value or b""))
 
 
-def become(brief: Brief) -> None:
-    """Take on the job's limits, environment and input; but for a session, let go of the runner's last descriptors."""
+def become(brief: Brief, *, bound_processes: bool) -> None:
+    """Take on the job's limits, environment and input; but for a session, let go of the runner's last descriptors.
+
+    `bound_processes` is for a kernel of the container's own, which has no other bound. It counts the user's processes
+    in this container alone, without the runner and without this one, which was root's when it was made.
+    """
     resource.setrlimit(resource.RLIMIT_NOFILE, (brief.limits["open_files"],) * 2)
+    if bound_processes:
+        resource.setrlimit(resource.RLIMIT_NPROC, (brief.limits["pids"] - 2,) * 2)
     os.environ.clear()
     os.environb.update(brief.env)
     if not brief.has_stdin and not brief.session:

@@ -31,10 +31,11 @@ VERSION = 2
 class Runner:
     """Serves one job after another. Its loop returns in a child that shall become a job, and never in the parent."""
 
-    def __init__(self, first_uid: int, uids: int, milli_cpus: int) -> None:
+    def __init__(self, first_uid: int, uids: int, milli_cpus: int, separate: int) -> None:
+        """`separate` is 1 where this kernel is the container's own: it bounds processes by user, and counts no use."""
         self._uids = [first_uid + number for number in range(uids)]
         self._milli_cpus = milli_cpus
-        self._counters = Counters()
+        self._counters = Counters(separate=bool(separate))
         self._wake = _wake_at_child_end()
 
     def serve(self) -> None:
@@ -134,7 +135,9 @@ def _answer(asked: frames.Intake, uid: int) -> None:
         listing.tell_content(uid, asked.nonce, asked.exactly(asked.left), most)
     elif asked.kind == frames.WRITE:
         _write(asked, uid)
-    elif asked.kind != frames.CANCEL:
+    elif asked.kind == frames.CANCEL:
+        asked.skip()  # it crossed the job's end
+    else:
         raise residue.Doubt(f"a frame of kind {asked.kind} out of turn")
 
 
@@ -165,7 +168,10 @@ if __name__ == "__main__":
         raise SystemExit("this is process 1 of a container; anywhere else it would kill what is not its own")
     gc.freeze()  # what is here now is the runner's: a job's collections need not look at it
     try:
-        Runner(*map(int, sys.argv[1:4])).serve()
+        first_uid, uids, milli_cpus, separate = map(int, sys.argv[1:5])
+        if separate:
+            place.move_aside()
+        Runner(first_uid, uids, milli_cpus, separate).serve()
     except frames.HostGone:
         os._exit(0)  # and the kernel ends whatever is left in the container with its process 1
     except residue.Doubt as doubt:
@@ -173,7 +179,7 @@ if __name__ == "__main__":
         sys.stderr.flush()
         os._exit(1)
     told = embryo.take_brief()
-    embryo.become(told)
+    embryo.become(told, bound_processes=bool(separate))
     if told.command:
         os.execve(told.command[0], [*told.command, *map(os.fsencode, told.args)], os.environb)  # noqa: S606 - the job
     if told.session:

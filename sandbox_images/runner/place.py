@@ -20,9 +20,16 @@ if TYPE_CHECKING:
 BOX = "/box"
 WORK = f"{BOX}/work"
 TMP = f"{BOX}/tmp"  # the image's /tmp is a link to it
+ASIDE = f"{BOX}/.aside"
 PROGRAM = "/program"
 
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+def move_aside() -> None:
+    """Clear the way for a job's /tmp of what kept gVisor from mounting its own there, which nothing would bound."""
+    os.rename(TMP, ASIDE)
+    os.chmod(ASIDE, 0o700)
 
 
 def furnish(uid: int) -> None:
@@ -76,10 +83,10 @@ def as_user(uid: int, work: Callable[[], Answer]) -> Answer:
         os.setegid(0)
 
 
-def free() -> tuple[int, int]:
-    """Bytes and inodes that are left to the job."""
+def free() -> tuple[int, int | None]:
+    """Bytes and inodes that are left to the job; None where the kernel does not count inodes."""
     state = os.statvfs(BOX)
-    return state.f_bfree * state.f_bsize, state.f_ffree
+    return state.f_bfree * state.f_bsize, state.f_ffree if state.f_files else None
 
 
 def _furnish() -> None:

@@ -132,8 +132,9 @@ class Watch:
         elif fd == self._done:
             self._hear(fd)
         elif fd == 0:
-            if frames.Intake(0).kind == frames.CANCEL:
-                self._end("cancel")
+            word = frames.Intake(0)
+            if word.kind == frames.CANCEL:  # by its client, or for a limit that the host watches
+                self._end(word.exactly(word.left).decode() or "cancel")
         else:
             self._read(fd)
 
@@ -202,7 +203,9 @@ class Watch:
 
     def _peak_bytes(self) -> int:
         """The container's highest charge if this job raised it; else the largest of its processes that is known."""
-        peak = self._counters.peak_bytes() or 0
+        peak = self._counters.peak_bytes()
+        if peak is None:
+            return self._largest_child
         return peak if peak > self._peak_before else min(peak, self._largest_child)
 
     def _evidence(self, alive: bool, survivors: bool) -> dict[str, object]:
