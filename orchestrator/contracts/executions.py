@@ -8,6 +8,12 @@ from orchestrator.contracts.model import Model, Name, View
 
 Status = Literal["queued", "running", "ok", "error", "signal", "timeout", "oom", "output_limit", "cancelled", "infra"]
 Positive = Annotated[int, Field(ge=1, le=2**53)]
+LimitName = Literal[
+    "wall_ms", "cpu_ms", "memory_bytes", "pids", "disk_bytes", "inodes", "open_files", "stdout_bytes", "stderr_bytes",
+]  # fmt: skip
+"""The limits that a backend enforces; those on artifacts are the host's own."""
+Kernel = Literal["shared", "separate"]
+"""Whether a job speaks to the host's own kernel or to one that its container has for itself (gVisor)."""
 
 
 class Limits(Model):

@@ -15,7 +15,8 @@ from orchestrator.sandbox.backends.port import Backend, Facts
 from orchestrator.sandbox.builder import Builder
 from orchestrator.sandbox.jobs import WorkerClass
 from orchestrator.sandbox.pool import Pool
-from orchestrator.sandbox.preflight import Preflight
+from orchestrator.sandbox.preflight import Preflight, require_kernel
+from orchestrator.sandbox.profiles import Profile
 from orchestrator.sandbox.settings import SandboxSettings
 
 log = structlog.get_logger("sandbox")
@@ -50,7 +51,7 @@ class Monitor:
         self._metrics = metrics
         self._supervisor = supervisor
         memory = None if state_dir is None else state_dir / "preflight"
-        self._preflight = Preflight(backend, memory, settings.shm_bytes, networked=settings.allow_network)
+        self._preflight = Preflight(backend, settings, memory)
         self._builder = Builder(settings, images_dir, clock, supervisor, self._renew)
         self._facts: Facts | None = None
         self._stale = False
@@ -88,7 +89,7 @@ class Monitor:
         await self._last_sweep()
         self._backend.close()
 
-    def facts(self, profile: str) -> Facts:
+    def facts(self, profile: Profile) -> Facts:
         """What a job of this profile runs on. Raises `Unavailable`, saying why and what mends it."""
         if self._closing:
             raise Unavailable("the daemon is ending", code="draining")
@@ -96,9 +97,10 @@ class Monitor:
             raise self._builder.want(DEFAULT_PROFILE)
         if self._facts is None:
             raise Unavailable(self._why, retry_after_s=self._settings.probe_interval_ms / 1e3)
-        if profile not in self._facts.images:
+        if profile.name not in self._facts.images:
             self._renew()  # a person may have built it
-            raise self._builder.want(profile)
+            raise self._builder.want(profile.name)
+        require_kernel(profile, self._facts)
         return self._facts
 
     def last_facts(self) -> Facts | None:
@@ -168,7 +170,7 @@ class Monitor:
         if DEFAULT_PROFILE not in facts.images:
             raise Unavailable(_NO_DEFAULT)
         self._failures += 1
-        await self._preflight.check(facts.key, facts.images[DEFAULT_PROFILE].rpartition("@")[2], DEFAULT_PROFILE)
+        await self._preflight.check(facts, DEFAULT_PROFILE)
         self._failures = 0
         self._facts = facts
         self._defaults = known[DEFAULT_PROFILE].manifest.limits.default

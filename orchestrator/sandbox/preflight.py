@@ -6,6 +6,7 @@ than one that says more than it holds: what does not bite is named, and nothing 
 
 import asyncio
 import json
+from collections.abc import Collection
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -14,15 +15,17 @@ import structlog
 
 from orchestrator.contracts.errors import Unavailable
 from orchestrator.contracts.executions import Limits, OutputName
-from orchestrator.sandbox.backends.port import Backend
+from orchestrator.sandbox.backends.port import Backend, Facts
 from orchestrator.sandbox.frames import Role
 from orchestrator.sandbox.jobs import ENVIRONMENT, Job, RawOutcome, WorkerClass
+from orchestrator.sandbox.profiles import Profile
+from orchestrator.sandbox.settings import SandboxSettings
 from orchestrator.sandbox.verdict import judge
 
 log = structlog.get_logger("sandbox")
 _MIB = 2**20
 _TIGHT = Limits(
-    wall_ms=10_000, cpu_ms=10_000, memory_bytes=64 * _MIB, pids=12, disk_bytes=_MIB, inodes=40, open_files=24,
+    wall_ms=10_000, cpu_ms=10_000, memory_bytes=96 * _MIB, pids=12, disk_bytes=_MIB, inodes=40, open_files=24,
     stdout_bytes=1_000, stderr_bytes=100_000,
 )  # fmt: skip
 _TRIALS: dict[str, tuple[str, dict[str, int], str]] = {
@@ -31,8 +34,6 @@ _TRIALS: dict[str, tuple[str, dict[str, int], str]] = {
     "wall_ms": ("import time; time.sleep(60)", {"wall_ms": 60}, "timeout"),
 }
 _WALLS = files("orchestrator.sandbox.trials").joinpath("walls.py").read_text()
-
-
 NETWORK = "the absence of a network"
 
 
@@ -49,19 +50,25 @@ class _Nobody:
 class Preflight:
     """Tries a backend's walls and limits, and remembers in `memory` for which key they held."""
 
-    def __init__(self, backend: Backend, memory: Path | None, shm_bytes: int, *, networked: bool = False) -> None:
+    def __init__(self, backend: Backend, settings: SandboxSettings, memory: Path | None) -> None:
         self._backend = backend
+        self._settings = settings
         self._memory = memory
-        self._shm_bytes = shm_bytes
-        self._networked = networked
 
-    async def check(self, key: str, image: str, profile: str) -> None:
-        """Return if everything holds, by memory or by trial. Raises `Unavailable`, naming what does not."""
-        key = f"{key} {image}"
+    async def check(self, facts: Facts, profile: str) -> None:
+        """Return if everything holds, by memory or by trial, but for limits that the backend says it lacks.
+
+        Raises `Unavailable`, naming what does not hold, or what is lacking and was not accepted.
+        """
+        require_accepted(facts, self._settings.accept_unenforced)
+        image = facts.images[profile].rpartition("@")[2]
+        key = f"{facts.key} {image}"
         if self._remembered() == key:
             return
-        if failed := await self._try_all(image, profile):
-            raise Unavailable(f"the engine does not enforce {', '.join(failed)}, so nothing is run on it")
+        excused = {*facts.limits_unenforced, *([NETWORK] if facts.network == "allowed" else [])}
+        if failed := [wall for wall in await self._try_all(image, profile) if wall not in excused]:
+            name = f"{facts.engine} with {facts.runtime}"
+            raise Unavailable(f"{name} does not enforce {', '.join(failed)}, so nothing is run on it")
         self._remember(key)
 
     async def _try_all(self, image: str, profile: str) -> list[str]:
@@ -86,8 +93,7 @@ class Preflight:
             told = outcome.stderr.decode(errors="replace")[-300:] or outcome.detail
             raise Unavailable(f"the trial of the container's walls did not end well: {told}") from None
         cut = len(outcome.stdout) == _TIGHT.stdout_bytes
-        found = [wall for wall in breaches(seen, _TIGHT, self._shm_bytes) if not (self._networked and wall == NETWORK)]
-        return [*found, *([] if cut else ["stdout_bytes"])]
+        return [*breaches(seen, _TIGHT, self._settings.shm_bytes), *([] if cut else ["stdout_bytes"])]
 
     async def _run(self, image: str, profile: str, code: str, limits: Limits) -> RawOutcome:
         kind = WorkerClass(image, profile, limits.memory_bytes, limits.pids, limits.disk_bytes, limits.inodes)
@@ -115,13 +121,31 @@ class Preflight:
             log.warning("sandbox.preflight_not_remembered", reason=str(fault))
 
 
+def require_accepted(facts: Facts, accepted: Collection[str]) -> None:
+    """Refuse a backend that lacks a limit, unless the setting accepts that by the limit's name (CONTRACT 4)."""
+    if lacking := [name for name in facts.limits_unenforced if name not in accepted]:
+        raise Unavailable(
+            f"{facts.engine} with {facts.runtime} cannot enforce {', '.join(lacking)} exactly, so nothing is run; "
+            f"to run without, set sandbox.accept_unenforced = {json.dumps(list(facts.limits_unenforced))}"
+        )
+
+
+def require_kernel(profile: Profile, facts: Facts) -> None:
+    """Refuse a profile that demands a kernel of its own where the backend shares the host's."""
+    if profile.manifest.kernel == "separate" and facts.kernel != "separate":
+        raise Unavailable(
+            f"the profile {profile.name} demands a kernel of its own, and {facts.engine} with {facts.runtime} "
+            'shares the host\'s; set sandbox.runtime = "runsc"'
+        )
+
+
 def breaches(seen: dict[str, Any], limits: Limits, shm_bytes: int) -> list[str]:
     """What a job could see or do that it should not, each named by the wall or limit that failed."""
-    ids = set(seen["ids"])
+    ids, sets = set(seen["ids"]), [int(value, 16) for value in seen["capabilities"]]
     holds = {
         "unprivileged ids": len(ids) == 1 and "0" not in ids and not seen["groups"],
-        "empty capability sets": all(int(value, 16) == 0 for value in seen["capabilities"]),
-        "no_new_privs": seen["no_new_privs"] == "1",
+        "empty capability sets": len(sets) >= 3 and not any(sets),
+        "no_new_privs": seen["no_new_privs"],
         "the system call filter": seen["seccomp"] == "2",
         NETWORK: seen["interfaces"] == ["lo"],
         "the read-only root": seen["writable"] == [],

@@ -10,7 +10,7 @@ from typing import Annotated, Self
 from pydantic import Field, StringConstraints, ValidationError, model_validator
 
 from orchestrator.contracts.errors import StartRefused
-from orchestrator.contracts.executions import Limits
+from orchestrator.contracts.executions import Kernel, Limits
 from orchestrator.contracts.model import Model, Name
 
 MANIFEST = "manifest.toml"
@@ -43,11 +43,13 @@ class Manifest(Model):
     `packages` are the distribution's, and bring what they depend on, except what is named in `without`. `command` is
     the program that runs the job's `program`, with arguments before the request's own; Python has none, since the
     runner's own interpreter becomes the job. `env` is what a job finds in its environment unless its request says
-    otherwise. `modules` are the importable names beyond the standard library.
+    otherwise. `modules` are the importable names beyond the standard library. `kernel = "separate"` demands containers
+    with a kernel of their own.
     """
 
     language: Name
     description: str = ""
+    kernel: Kernel = "shared"
     packages: list[Package] = Field(min_length=1)
     without: list[Package] = Field(default_factory=list)
     program: FileName = "main.py"

@@ -130,14 +130,14 @@ class Sandbox:
         if not admitted.profile.manifest.sessions:
             raise rules.refusal([rules.Fault(("profile",), f"the profile {request.profile} has no sessions")])
         limits = admitted.cases[0].limits
-        kind = worker_class(self._monitor.facts(request.profile), request.profile, limits)
+        kind = worker_class(self._monitor.facts(admitted.profile), request.profile, limits)
         await self.sessions.open(session_id, request.profile, kind, limits, request.ttl_s)
 
     async def _take_through(
         self, run: Run, batch: Sequence[Admitted], whose: str, priority: Priority
     ) -> list[Execution]:
         """Take programs through queue and worker; what came of those that were begun, at least of the first."""
-        facts = [self._monitor.facts(admitted.profile.name) for admitted in batch]
+        facts = [self._monitor.facts(admitted.profile) for admitted in batch]
         self._runs[run.execution_id] = run
         self._measure(1)
         done: list[Execution] = []

@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from orchestrator.contracts.executions import LimitName
 from orchestrator.contracts.model import Model
 
 Count = Annotated[int, Field(ge=1, le=10_000)]
@@ -13,7 +14,13 @@ class SandboxSettings(Model):
     """How code is run. Limits of one execution are the profile's, in `sandbox_images/NAME/manifest.toml`."""
 
     engine: Literal["docker"] = Field("docker", description="The backend that runs containers.")
-    runtime: Literal["runc"] = Field("runc", description="The engine's runtime; it must be registered there.")
+    runtime: Literal["runc", "runsc"] = Field(
+        "runc",
+        description="The engine's runtime, registered there; runsc (gVisor) gives each container a kernel of its own.",
+    )
+    accept_unenforced: list[LimitName] = Field(
+        [], description="Limits without which code is run where the backend cannot enforce them: inodes, memory_bytes."
+    )
     docker_host: str | None = Field(
         None, description="The engine's address, such as unix:///run/docker.sock; else looked for as `docker` does."
     )

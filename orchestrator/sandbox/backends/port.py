@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
+from orchestrator.contracts.executions import Kernel, LimitName
 from orchestrator.sandbox.artifacts import Entry
 from orchestrator.sandbox.jobs import Job, Observer, RawOutcome, WorkerClass
 from orchestrator.sandbox.profiles import Profile
@@ -14,14 +15,16 @@ class Facts:
     """What a connected backend is, in the words of results.
 
     `key` changes when anything does that a limit rests on; `images` gives `name@id` by profile, and `packages` what is
-    in each, versions by name.
+    in each, versions by name; `kernel` says whether a job speaks to the host's own or to one that its container has for
+    itself.
     """
 
     engine: str
     runtime: str
     key: str
     images: dict[str, str]
-    limits_unenforced: tuple[str, ...] = ()
+    limits_unenforced: tuple[LimitName, ...] = ()
+    kernel: Kernel = "shared"
     dev: bool = False
     network: Literal["none", "allowed"] = "none"
     packages: dict[str, dict[str, str]] = field(default_factory=dict)
