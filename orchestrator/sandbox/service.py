@@ -76,7 +76,7 @@ class Sandbox:
 
     def profiles(self) -> list[ProfileView]:
         """All profiles, and what the engine has of them."""
-        return views.of_profiles(self._profiles, self._settings.runtime, self._monitor.last_facts())
+        return views.of_profiles(self._profiles, self._settings.kernel, self._monitor.last_facts())
 
     def load(self) -> str:
         """How much runs, waits and is ready, for a person."""

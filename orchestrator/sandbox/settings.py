@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from orchestrator.contracts.executions import LimitName
+from orchestrator.contracts.executions import Kernel, LimitName
 from orchestrator.contracts.model import Model
 
 Count = Annotated[int, Field(ge=1, le=10_000)]
@@ -79,3 +79,8 @@ class SandboxSettings(Model):
     lease_s: Annotated[int, Field(ge=300, le=7 * 86_400)] = Field(
         86_400, description="After this time a container of a daemon that is gone for good may be removed by another."
     )
+
+    @property
+    def kernel(self) -> Kernel:
+        """Whether jobs speak to the host's own kernel."""
+        return "separate" if self.runtime == "runsc" else "shared"

@@ -2,20 +2,18 @@
 
 from collections.abc import Mapping
 
+from orchestrator.contracts.executions import Kernel
 from orchestrator.contracts.profiles import ProfileView
 from orchestrator.sandbox.backends.port import Facts
 from orchestrator.sandbox.profiles import Profile
 
-KERNELS_OF_THEIR_OWN = frozenset({"runsc"})
-"""Runtimes whose jobs reach another kernel than the host's."""
 
-
-def of_profiles(known: Mapping[str, Profile], runtime: str, facts: Facts | None) -> list[ProfileView]:
+def of_profiles(known: Mapping[str, Profile], kernel: Kernel, facts: Facts | None) -> list[ProfileView]:
     """All profiles by name; without `facts`, none is available."""
-    return [_of(profile, runtime, facts) for _, profile in sorted(known.items())]
+    return [_of(profile, kernel, facts) for _, profile in sorted(known.items())]
 
 
-def _of(profile: Profile, runtime: str, facts: Facts | None) -> ProfileView:
+def _of(profile: Profile, kernel: Kernel, facts: Facts | None) -> ProfileView:
     says = profile.manifest
     image = facts.images.get(profile.name) if facts else None
     built = facts.packages.get(profile.name) if facts and image else None
@@ -29,6 +27,6 @@ def _of(profile: Profile, runtime: str, facts: Facts | None) -> ProfileView:
         image=image,
         packages={**built} if built else dict.fromkeys(sorted(says.packages)),
         modules=sorted(says.modules),
-        kernel_boundary="separate" if runtime in KERNELS_OF_THEIR_OWN else "shared",
+        kernel_boundary=kernel,
         sessions=says.sessions,
     )

@@ -7,7 +7,7 @@ import asyncio
 import os
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import docker
 import structlog
@@ -17,7 +17,8 @@ from orchestrator.contracts.errors import Unavailable
 from orchestrator.kernel.canonical import digest_of
 from orchestrator.kernel.threads import DaemonThreads
 from orchestrator.sandbox import dialogue, engines, images, seccomp
-from orchestrator.sandbox.backends import docker_config, docker_stream
+from orchestrator.sandbox.backends import docker_config, docker_stream, gvisor
+from orchestrator.sandbox.backends.meter import Meter
 from orchestrator.sandbox.backends.port import Facts
 from orchestrator.sandbox.backends.worker import RunnerWorker
 from orchestrator.sandbox.frames import BrokenStream
@@ -143,17 +144,7 @@ class DockerBackend:
             client.close()
             raise
         self._take_over(client, address)
-        found = {name: image.reference for name, image in there.items() if image is not None}
-        key = digest_of([
-            [info["ID"], info["ServerVersion"], info["KernelVersion"], info.get("CgroupVersion")],
-            [seccomp.profile(), self.settings.runtime, self.settings.cpus, self.settings.shm_bytes],
-            self.settings.allow_network,
-        ])  # fmt: skip
-        packages = {name: image.versions for name, image in there.items() if image is not None}
-        network: Literal["none", "allowed"] = "allowed" if self.settings.allow_network else "none"
-        return Facts(
-            "docker", self.settings.runtime, key, found, dev=network != "none", network=network, packages=packages
-        )
+        return _facts(self.settings, info, {name: image for name, image in there.items() if image is not None})
 
     def _take_over(self, client: docker.APIClient, address: engines.Address) -> None:
         if self._client is not None:
@@ -174,10 +165,14 @@ class DockerBackend:
         try:
             await self.call(lambda: client.start(name))
             await dialogue.greet(stream)
+            meter = await self.call(lambda: self._meter(name)) if self.settings.kernel == "separate" else None
         except BaseException:
             stream.close()
             raise
-        return RunnerWorker(self, name, kind, stream)
+        return RunnerWorker(self, name, kind, stream, meter)
+
+    def _meter(self, name: str) -> Meter:
+        return Meter(gvisor.Group(self._engine.inspect_container(name)["Id"]), self.settings.cpus)
 
     def _name(self) -> tuple[str, int]:
         """A name that no other container has, and the first id of a free block. Noted before anything is made."""
@@ -230,6 +225,23 @@ def _require(info: dict[str, Any], runtime: str) -> None:
         raise Unavailable(f"the engine has no runtime {runtime}; it has {', '.join(info.get('Runtimes', {}))}")
     if not any("seccomp" in option for option in info.get("SecurityOptions") or []):
         raise Unavailable("the engine runs without seccomp, and nothing is run without a system call filter")
+
+
+def _facts(settings: SandboxSettings, info: dict[str, Any], there: dict[str, images.Image]) -> Facts:
+    runtime = settings.runtime
+    key = digest_of([
+        [info["ID"], info["ServerVersion"], info["KernelVersion"], info.get("CgroupVersion")],
+        [seccomp.profile(runtime), runtime, info["Runtimes"][runtime], settings.cpus, settings.shm_bytes],
+        settings.allow_network,
+    ])  # fmt: skip
+    return Facts(
+        "docker", runtime, key, {name: image.reference for name, image in there.items()},
+        limits_unenforced=gvisor.UNENFORCED if settings.kernel == "separate" else (),
+        kernel=settings.kernel,
+        dev=settings.allow_network,
+        network="allowed" if settings.allow_network else "none",
+        packages={name: image.versions for name, image in there.items()},
+    )  # fmt: skip
 
 
 def _bridge(client: docker.APIClient) -> None:

@@ -3,6 +3,7 @@
 from typing import Any
 
 from orchestrator.sandbox import seccomp
+from orchestrator.sandbox.backends import gvisor
 from orchestrator.sandbox.jobs import ENVIRONMENT, WorkerClass
 from orchestrator.sandbox.rootfs import RUNNER_HOME
 from orchestrator.sandbox.settings import SandboxSettings
@@ -25,10 +26,12 @@ _READ_ONLY = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-tr
 
 def container(settings: SandboxSettings, kind: WorkerClass, labels: dict[str, str], uids: range) -> dict[str, Any]:
     """The body of the engine's `POST /containers/create`; `uids` are those that its jobs take turns at."""
+    separate = settings.kernel == "separate"
+    host = _host(settings, kind)
     return {
         "Image": kind.image,
         "Entrypoint": ["/usr/bin/python3", f"{RUNNER_HOME}/main.py"],
-        "Cmd": [str(uids.start), str(len(uids)), str(int(settings.cpus * 1e3))],
+        "Cmd": [str(uids.start), str(len(uids)), str(int(settings.cpus * 1e3)), str(int(separate))],
         "Env": [f"{name}={value}" for name, value in ENVIRONMENT.items()],
         "Hostname": "sandbox",
         "User": "0:0",
@@ -36,7 +39,7 @@ def container(settings: SandboxSettings, kind: WorkerClass, labels: dict[str, st
         "AttachStdin": True, "AttachStdout": True, "AttachStderr": True,
         "OpenStdin": True, "StdinOnce": True, "Tty": False,
         "Labels": labels,
-        "HostConfig": _host(settings, kind),
+        "HostConfig": gvisor.adapt(host, kind) if separate else host,
     }  # fmt: skip
 
 
@@ -47,7 +50,7 @@ def _host(settings: SandboxSettings, kind: WorkerClass) -> dict[str, Any]:
         "ReadonlyRootfs": True,
         "CapDrop": ["ALL"],
         "CapAdd": _CAPABILITIES,
-        "SecurityOpt": ["no-new-privileges", f"seccomp={seccomp.profile()}"],
+        "SecurityOpt": ["no-new-privileges", f"seccomp={seccomp.profile(settings.runtime)}"],
         "MaskedPaths": _MASKED,
         "ReadonlyPaths": _READ_ONLY,
         "Memory": kind.memory_bytes,

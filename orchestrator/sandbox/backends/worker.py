@@ -10,6 +10,7 @@ from orchestrator.contracts.errors import Unavailable
 from orchestrator.contracts.executions import OutputName
 from orchestrator.sandbox import dialogue, file_talk, frames
 from orchestrator.sandbox.artifacts import Entry
+from orchestrator.sandbox.backends.meter import Meter
 from orchestrator.sandbox.dialogue import Dialogue
 from orchestrator.sandbox.frames import BrokenStream, Kind
 from orchestrator.sandbox.jobs import Job, Observer, RawOutcome, WorkerClass
@@ -53,14 +54,20 @@ class Owner(Protocol):
 
 
 class RunnerWorker:
-    """A runner that waits for a job, and for another one after a wipe. `id` is its name in its backend."""
+    """A runner that waits for a job, and for another one after a wipe. `id` is its name in its backend.
 
-    def __init__(self, owner: Owner, name: str, kind: WorkerClass, stream: Stream) -> None:
+    A `meter` counts from outside what the runner cannot.
+    """
+
+    def __init__(
+        self, owner: Owner, name: str, kind: WorkerClass, stream: Stream, meter: Meter | None = None
+    ) -> None:  # fmt: skip
         self.id = name
         self.kind = kind
         self.jobs = 0
         self._owner = owner
         self._stream = stream
+        self._meter = meter
         self._job: Job
         self._observer: Observer
         self._dialogue: Dialogue | None = None
@@ -81,7 +88,11 @@ class RunnerWorker:
         try:
             async with asyncio.timeout(self._owner.settings.start_timeout_ms / 1e3) as self._deadline:
                 await self._ready()
+                if self._meter:
+                    self._meter.begin()
                 await talk.hold()
+                if self._meter and outcome.evidence:
+                    outcome.evidence = self._meter.end(outcome.evidence)
                 self._expire_in(GATHER_S * 1e3)
                 await talk.gather()
         except TimeoutError:
@@ -93,10 +104,14 @@ class RunnerWorker:
             await self._end(outcome)
         finally:
             self._deadline = None
+            if self._meter:
+                self._meter.stop()
         return outcome
 
     def started(self) -> None:
         self._expire_in(self._job.limits.wall_ms + self._owner.settings.grace_ms)
+        if self._meter:
+            self._meter.watch(self._job.limits.cpu_ms, self._cpu_used_up)
         self._observer.started()
 
     def output(self, name: OutputName, data: bytes) -> None:
@@ -126,6 +141,11 @@ class RunnerWorker:
         except (TimeoutError, BrokenStream) as fault:
             self._stream.close()
             raise Unavailable(f"the container was lost: {fault or 'it did not answer in time'}") from fault
+
+    def _cpu_used_up(self) -> None:
+        if self._deadline is not None and self._dialogue is not None and not self._cancelled:
+            self._dialogue.cancel("cpu_ms")
+            self._expire_in(self._owner.settings.grace_ms)
 
     def wipe(self, *, keep_program: bool = False) -> None:
         self._stream.write(frames.pack(Kind.WIPE, payload=b"k" if keep_program else b"a"))
