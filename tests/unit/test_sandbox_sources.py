@@ -128,12 +128,12 @@ def test_a_wrong_manifest_is_named(tmp_path, text):
 
 
 HELD = {
-    "ids": ["200000"] * 8, "groups": [], "capabilities": ["0000"] * 4, "no_new_privs": "1", "seccomp": "2",
+    "ids": ["200000"] * 8, "groups": [], "capabilities": ["0000"] * 4, "no_new_privs": True, "seccomp": "2",
     "interfaces": ["lo"], "writable": [], "pids": 10, "open_files": 20, "inodes": 30, "disk_bytes": 2**20, "shm_bytes": 2**24,
 }  # fmt: skip
 LOOSE = {
     "unprivileged ids": {"ids": ["0"] * 8}, "empty capability sets": {"capabilities": ["0", "0", "e0", "0"]},
-    "no_new_privs": {"no_new_privs": "0"}, "the system call filter": {"seccomp": "0"},
+    "no_new_privs": {"no_new_privs": False}, "the system call filter": {"seccomp": "0"},
     "the absence of a network": {"interfaces": ["lo", "eth0"]}, "the read-only root": {"writable": ["/etc"]},
     "pids": {"pids": 2_000}, "open_files": {"open_files": 2_000}, "inodes": {"inodes": 2_000}, "disk_bytes": {"disk_bytes": 2**21},
     "the size of /dev/shm": {"shm_bytes": 2**25},
