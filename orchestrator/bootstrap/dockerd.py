@@ -20,6 +20,11 @@ from orchestrator.bootstrap.contexts import SYSTEM_SOCKET, Endpoint
 
 _START_S = 60.0
 _STOP_S = 30.0
+_GVISOR = ["--network=none", "--platform=ptrace", "--oci-seccomp"]
+"""What `runsc` is registered with: loopback alone, the one platform that works on any machine, our system call filter.
+
+Not with `--ignore-cgroups`: it shall put its processes into the control group in which the engine bounds a container.
+"""
 
 
 @dataclass(frozen=True)
@@ -34,6 +39,7 @@ class OwnEngine:
     log: Path = Path("/var/log/orchestrator-engine.log")
     config: Path = Path("/etc/docker/daemon.json")
     run: Path = Path("/var/run")  # of the engine's own pid files
+    runsc: Path = Path("/usr/bin/runsc")  # registered as a runtime where it is installed
     options: Mapping[str, str] = field(default_factory=dict)
 
     def start(self, dockerd: Path, console: Console) -> None:
@@ -54,7 +60,7 @@ class OwnEngine:
             processes.end(int(record["pid"]), int(record["started"]), wait_s=_STOP_S)
             if record.get("bound"):
                 subprocess.run(["umount", record["bound"]], capture_output=True, check=False)
-        for file in (self.record, self.log):
+        for file in (self.record, self.log, self._extended):
             file.unlink(missing_ok=True)
         return record is not None
 
@@ -70,15 +76,34 @@ class OwnEngine:
         except (FileNotFoundError, ValueError, KeyError, TypeError):
             return None
 
-    def command(self, dockerd: Path) -> list[str]:
+    def command(self, dockerd: Path, config: Path | None = None) -> list[str]:
         """The command line: no bridge and no firewall rules, since no job has a network.
 
         An option that the machine's own configuration file sets is left to it; `dockerd` refuses to be told twice.
+        `config` is a file to be read in place of that one.
         """
         options = {"bridge": "none", "iptables": "false", "host": f"unix://{self.socket}", "log-level": "warn"}
+        options |= {"config-file": str(config)} if config else {}
         told = self._configured()
         ours = {name: value for name, value in options.items() if not {name, f"{name}s"} & set(told)}
         return [str(dockerd), *(f"--{name}={value}" for name, value in {**ours, **self.options}.items())]
+
+    @property
+    def _extended(self) -> Path:
+        return self.record.with_suffix(".config.json")
+
+    def with_runsc(self) -> Path | None:
+        """A copy of the machine's configuration with gVisor as a runtime; None where it is not installed, or there.
+
+        A runtime with arguments can be told in a file alone, and the machine's own file is not ours to change.
+        """
+        told = self._configured()
+        runtimes = told.get("runtimes", {})
+        if "runsc" in runtimes or not self.runsc.exists():
+            return None
+        runsc = {"path": str(self.runsc), "runtimeArgs": _GVISOR}
+        self._extended.write_text(json.dumps({**told, "runtimes": {**runtimes, "runsc": runsc}}))
+        return self._extended
 
     def _configured(self) -> dict[str, Any]:
         try:
@@ -98,8 +123,9 @@ class OwnEngine:
         with self.log.open("wb") as log:
             self.log.chmod(0o640)
             process = subprocess.Popen(
-                self.command(dockerd), stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/", start_new_session=True
-            )
+                self.command(dockerd, self.with_runsc()), stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/",
+                start_new_session=True,
+            )  # fmt: skip
         fresh = self.record.with_suffix(".new")
         started = processes.started(process.pid)
         fresh.write_text(json.dumps({"pid": process.pid, "started": started, "bound": bound}))

@@ -26,11 +26,13 @@ class Packages:
         lines = commands.output(["dpkg-query", "-W", "-f", "${db:Status-Status} ${Package}\n"]).splitlines()
         return {name for status, _, name in (line.partition(" ") for line in lines) if status == "installed"}
 
-    def install(self, needs: dict[str, str]) -> None:
-        """Install packages, `needs` being name and reason.
+    def install(self, needs: dict[str, str], wishes: dict[str, str] | None = None) -> None:
+        """Install packages, `needs` being name and reason; of `wishes` those that can be had.
 
         Asks once on a terminal. Raises `Problem` (exit 3) where it is forbidden, declined, or apt is not there.
         """
+        wishes = wishes if wishes and self._settings.may_install and self._machine.which("apt-get") else {}
+        needs = {**needs, **wishes}
         if not needs:
             return
         told = ", ".join(f"{name} ({reason})" for name, reason in needs.items())
@@ -42,7 +44,7 @@ class Packages:
         if not self._console.agrees(f"Install {told} from the distribution?"):
             raise Problem(f"not installed: {told}", mend=by_hand)
         self._console.step("packages", f"installing {told}")
-        self._install(list(needs))
+        self._install(list(needs), set(wishes))
 
     def remove(self, names: list[str]) -> None:
         """Remove packages that nothing else needs by now; what apt would take along besides them is left, and said."""
@@ -56,9 +58,14 @@ class Packages:
         self._console.step("packages", f"removing {', '.join(ours)}")
         self._apt("purge", *ours)
 
-    def _install(self, names: list[str]) -> None:
+    def _install(self, names: list[str], wished: set[str]) -> None:
         before = self.installed()
         self._refresh()
+        if unknown := wished - set(commands.output(["apt-cache", "pkgnames"]).split()):
+            self._console.step("packages", f"not in this distribution: {', '.join(sorted(unknown))}")
+            names = [name for name in names if name not in unknown]
+        if not names:
+            return
         try:
             self._apt("install", "--no-install-recommends", *names)
         except Problem as problem:

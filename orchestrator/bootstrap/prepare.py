@@ -14,9 +14,10 @@ from orchestrator.bootstrap.venv import VirtualEnvironment
 
 def everything(
     settings: Settings, machine: Machine, console: Console, *, also: dict[str, str] | None = None,
-    profiles: Sequence[str] = ("default",),
+    wishes: dict[str, str] | None = None, profiles: Sequence[str] = ("default",),
 ) -> dict[str, str]:  # fmt: skip
-    """Environment, engine, images of `profiles`; `also` are further packages by reason. Answers the environment.
+    """Environment, engine, images of `profiles`; `also` are further packages by reason, `wishes` those that may
+    lack. Answers the environment.
 
     Raises `Problem` before anything is changed where an engine is installed and silent, or where something is missing
     that may not be installed.
@@ -27,7 +28,7 @@ def everything(
     with only_one(settings.kept, console):
         sight = engine.look()
         needs = {**venv.needs(), **engine.needs(sight), **images.needs(), **(also or {})}
-        Packages(settings, machine, console).install(needs)
+        Packages(settings, machine, console).install(needs, wishes)
         venv.make()
         endpoint = engine.bring_up(sight)
         images.build(endpoint, profiles)

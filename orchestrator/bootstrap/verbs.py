@@ -39,6 +39,9 @@ _TESTED_WITH = (
 )
 """Programs that the suite runs and a bare machine may lack: program, package, what for."""
 
+_TESTED_WITH_IF_THERE = (("runsc", "runsc", "runs code under a kernel of its own"),)
+"""The same, of which not every distribution has a package; what tests them is skipped there, and says so."""
+
 _TESTED_ON = ("default", "javascript", "science", "shell")
 
 
@@ -50,8 +53,11 @@ def run(job: Job) -> int:
 
 def test(job: Job) -> int:
     """set everything up, then lint, the unit tests' coverage, and the whole suite"""
-    missing = {package: why for program, package, why in _TESTED_WITH if not job.machine.which(program)}
-    env = prepare.everything(job.settings, job.machine, job.console, also=missing, profiles=_TESTED_ON)
+    missing, wishes = (
+        {package: why for program, package, why in programs if not job.machine.which(program)}
+        for programs in (_TESTED_WITH, _TESTED_WITH_IF_THERE)
+    )
+    env = prepare.everything(job.settings, job.machine, job.console, also=missing, wishes=wishes, profiles=_TESTED_ON)
     failed = [name for name, passes in (("lint", _lint), ("coverage", _coverage)) if not passes(job, env)]
     suite = job.python("-m", "pytest")
     job.console.step("suite", f"failed so far: {', '.join(failed)}; the tests run anyway" if failed else "all tests")

@@ -61,6 +61,8 @@ def test_an_engine_of_ours_starts_stays_and_is_ended_by_its_pid(folder: Path) ->
         assert record is not None
         assert EngineClient(Endpoint("system", f"unix://{engine.socket}")).hear().answer is Answer.READY
         assert os.getsid(record["pid"]) == record["pid"]
+        runtimes = EngineClient(Endpoint("system", f"unix://{engine.socket}")).get("/info")["Runtimes"]
+        assert ("runsc" in runtimes) == engine.runsc.exists()
         engine.start(dockerd, Console())
         assert engine.running() == record
     finally:

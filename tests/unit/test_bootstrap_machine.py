@@ -72,6 +72,23 @@ def test_what_the_machines_own_configuration_says_is_not_said_twice(tmp_path: Pa
         OwnEngine(config=config).command(Path("dockerd"))
 
 
+def test_gvisor_is_registered_beside_what_the_machines_own_configuration_says(tmp_path: Path) -> None:
+    """CONTRACT 4: a kernel of its own by one setting, on the engine that `make` starts, without a change to its file."""
+    (config := tmp_path / "daemon.json").write_text(json.dumps({"debug": True, "runtimes": {"mine": {"path": "/x"}}}))
+    engine = OwnEngine(config=config, record=tmp_path / "engine.json", runsc=tmp_path / "runsc")
+    assert engine.with_runsc() is None
+    (tmp_path / "runsc").write_text("")
+    extended = engine.with_runsc()
+    assert extended is not None
+    written = json.loads(extended.read_text())
+    assert (written["debug"], list(written["runtimes"])) == (True, ["mine", "runsc"])
+    assert written["runtimes"]["runsc"]["path"] == str(tmp_path / "runsc")
+    assert "--ignore-cgroups" not in written["runtimes"]["runsc"]["runtimeArgs"]
+    assert f"--config-file={extended}" in engine.command(Path("dockerd"), extended)
+    config.write_text(json.dumps({"runtimes": {"runsc": {"path": "/theirs"}}}))
+    assert engine.with_runsc() is None
+
+
 def test_only_the_distributions_own_sources_go_into_a_fresh_root(tmp_path: Path) -> None:
     apt = tmp_path / "etc/apt/sources.list.d"
     apt.mkdir(parents=True)
