@@ -51,7 +51,7 @@ def outcome(raw: RawOutcome, case: AdmittedCase, queued_ms: float, start_ms: flo
     passed = None if case.expected_stdout is None else verdict.status == "ok" and not cut[0]
     if passed:
         passed = raw.stdout == (case.expected_stdout or "").encode()
-    stdout, stderr = bytes(raw.stdout[:room]), bytes(raw.stderr[: max(0, room - len(raw.stdout))])
+    stdout, stderr = _first(raw.stdout, room), _first(raw.stderr, room - len(raw.stdout))
     cut = cut[0] or len(stdout) < len(raw.stdout), cut[1] or len(stderr) < len(raw.stderr)
     text = as_text(stdout, stderr, cut)
     return Outcome(
@@ -71,6 +71,11 @@ def outcome(raw: RawOutcome, case: AdmittedCase, queued_ms: float, start_ms: flo
         value=raw.value,
         passed=passed,
     )
+
+
+def _first(data: bytearray, most: int) -> bytes:
+    """The first bytes, copied once."""
+    return bytes(memoryview(data)[: max(0, most)])
 
 
 def _artifact(content: bytes) -> Artifact:

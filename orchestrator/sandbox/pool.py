@@ -108,7 +108,9 @@ class Pool:
 
     def _settle(self) -> None:
         """Begin to make what is missing and to remove what is not needed any more."""
-        self._settling = None
+        if self._settling is not None:
+            self._settling.cancel()
+            self._settling = None
         self._refill()
         while self._leaving:
             self._begin("destroy", self._leaving.pop().destroy())
@@ -118,10 +120,8 @@ class Pool:
         self.arm(None)
         if self._expiry is not None:
             self._expiry.cancel()
-        if self._settling is not None:
-            self._settling.cancel()
-        self._settle()
-        while self._under_way:
+        while self._under_way or self._leaving:
+            self._settle()
             await asyncio.wait(self._under_way)
 
     def _pop(self) -> Worker | None:

@@ -142,7 +142,9 @@ def limits(loc: Loc, stated: dict[str, Any], profile: Profile, faults: list[Faul
     try:
         merged = Limits(**holds)
     except ValidationError as fault:
-        found += [Fault((*loc, *error["loc"]), error["msg"]) for error in fault.errors()]
+        told = {fault.loc for fault in found}
+        more = [Fault((*loc, *error["loc"]), error["msg"]) for error in fault.errors()]
+        found += [fault for fault in more if fault.loc not in told]
     faults += found
     return None if found else merged
 

@@ -209,14 +209,16 @@ class DockerBackend:
                 raise
         self._engine.wait(name, timeout=self.settings.engine_timeout_ms // 1000)
 
-    def _remove(self, name: str) -> None:
+    def _remove(self, name: str, *, again: bool = True) -> None:
         try:
             self._engine.remove_container(name, force=True, v=True)
-        except APIError as fault:
-            if fault.status_code not in _GONE:
-                raise
         except NotFound:
             return
+        except APIError as fault:
+            if again and "is not running" in str(fault):  # it ended between the engine's look and its kill
+                self._remove(name, again=False)
+            elif fault.status_code not in _GONE:
+                raise
 
 
 def _require(info: dict[str, Any], runtime: str) -> None:

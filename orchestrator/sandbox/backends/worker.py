@@ -74,6 +74,7 @@ class RunnerWorker:
         self._deadline: asyncio.Timeout | None = None
         self._cancelled = False
         self._wiping = False
+        self._was_short = False  # memory ran out in an earlier job, so the engine's word may tell of that one
 
     @property
     def alive(self) -> bool:
@@ -103,7 +104,8 @@ class RunnerWorker:
             outcome.loss, outcome.detail = "died", str(fault)
             await self._end(outcome)
         finally:
-            self._deadline = None
+            self._was_short |= outcome.evidence is not None and outcome.evidence.oom_kills > 0
+            self._deadline = self._dialogue = None  # what a job wrote is not kept by who ran it
             if self._meter:
                 self._meter.stop()
         return outcome
@@ -169,7 +171,8 @@ class RunnerWorker:
         """Have it killed and proven dead; the backend's word is the second witness for memory."""
         outcome.evidence = None
         try:
-            if await self._owner.kill(self.id, ended=outcome.loss == "died") and outcome.loss == "died":
+            for_memory = await self._owner.kill(self.id, ended=outcome.loss == "died")
+            if for_memory and outcome.loss == "died" and outcome.started and not self._was_short:
                 outcome.loss = "oom"
         except Unavailable as fault:
             outcome.loss, outcome.detail = "died", f"{outcome.detail}, and {fault.detail}"
