@@ -37,10 +37,12 @@ class Told:
 class Box:
     """A sandbox and short ways to use it. `box.sandbox` is the real thing."""
 
-    def __init__(self, settings: SandboxSettings, state: Path | None, daemon: str, supervisor: Supervisor) -> None:
+    def __init__(
+        self, settings: SandboxSettings, state: Path | None, daemon: str, supervisor: Supervisor, folder: Path = IMAGES
+    ) -> None:
         self.metrics = Metrics()
         self.sandbox = Sandbox(
-            settings, images_dir=IMAGES, daemon_id=daemon, check=allow, clock=SystemClock(), metrics=self.metrics,
+            settings, images_dir=folder, daemon_id=daemon, check=allow, clock=SystemClock(), metrics=self.metrics,
             supervisor=supervisor, state_dir=state,
         )  # fmt: skip
 
@@ -59,11 +61,11 @@ class Box:
 
 @asynccontextmanager
 async def opened(
-    state: Path | None, settings: SandboxSettings = COLD, daemon: str | None = None
+    state: Path | None, settings: SandboxSettings = COLD, daemon: str | None = None, folder: Path = IMAGES
 ) -> AsyncIterator[Box]:
     """A started sandbox of a daemon of its own; when it is closed, nothing of it may be left."""
     supervisor, name = Supervisor(), daemon or new_id()
-    box = Box(settings, state, name, supervisor)
+    box = Box(settings, state, name, supervisor, folder)
     await box.sandbox.start()
     try:
         yield box

@@ -48,7 +48,7 @@ def test_what_no_folder_stands_for_is_pruned_and_nothing_else(tmp_path):
 @pytest.mark.engine
 def test_an_unknown_profile_and_a_missing_folder_are_told(tmp_path):
     with pytest.raises(Invalid, match="there are default"):
-        images.build(SETTINGS, IMAGES, "science", lambda _: None)
+        images.build(SETTINGS, IMAGES, "fortran", lambda _: None)
     with pytest.raises(StartRefused, match="no folder of sandbox images"):
         images.build(SETTINGS, tmp_path / "none", "default", lambda _: None)
 
