@@ -233,7 +233,9 @@ class TestBrainRouting:
     async def test_events_of_a_query_come_before_those_it_causes(self, client: Client, admin: Client) -> None:
         query_id = (await client.post("/query", json=REVERSE)).json["id"]
         events = await read_events(client, "?topic=query.*", count=3, subject=query_id, last="0")
-        started = [r for r in (await admin.get("/v1/audit?limit=1000")).json["items"] if r["data"].get("query_id") == query_id]
+        started = [
+            r for r in (await admin.get("/v1/audit?limit=1000")).json["items"] if r["data"].get("query_id") == query_id
+        ]
         assert [e["topic"] for e in events] == ["query.received", "query.routed", "query.completed"]
         assert events[1]["time"] <= started[-1]["time"] <= events[2]["time"]
 

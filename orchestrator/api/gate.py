@@ -17,6 +17,7 @@ from orchestrator.api.idempotency import Idempotency
 from orchestrator.api.problems import Refusal
 from orchestrator.api.rates import KeyRates, RefusalTally, WrongKeys
 from orchestrator.api.rooms import Rooms
+from orchestrator.api.work import Work
 from orchestrator.audit.entries import Entry
 from orchestrator.contracts.callers import LOOPBACK, Caller, Scope
 from orchestrator.contracts.errors import (
@@ -57,6 +58,7 @@ class Gate:
         self._rates = KeyRates(rooms.settings.key_rate_per_s)
         self._wrong_keys = WrongKeys(rooms.settings.wrong_keys_per_minute)
         self.tally = RefusalTally()
+        self.work = Work()
 
     async def pass_through(self, request: web.Request, handler: Next) -> web.StreamResponse:
         """The aiohttp middleware: whatever happens, the client gets an answer in the one form."""
@@ -92,6 +94,12 @@ class Gate:
         self._rate(request, caller)
         if self._rooms.draining and request.method not in _SAFE:
             raise Unavailable("the daemon is shutting down", code="draining")
+        if request.method in _SAFE:
+            return await self._admitted(request, caller, endpoint)
+        with self.work:
+            return await self._admitted(request, caller, endpoint)
+
+    async def _admitted(self, request: web.Request, caller: Caller, endpoint: Endpoint) -> web.StreamResponse:
         raw = await self._read(request)
         call = Call(request, request[REQUEST_ID], caller, None, self._rooms, raw)
         if "Idempotency-Key" in request.headers and request.method == "POST":

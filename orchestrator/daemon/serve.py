@@ -1,6 +1,7 @@
 """Running the daemon in the foreground: listen, say where, drain when told to."""
 
 import asyncio
+import contextlib
 import gc
 import os
 import signal
@@ -28,6 +29,8 @@ log = structlog.get_logger("daemon")
 _SAME_SIGNAL_S = 1.0
 _TALLY_S = 10.0
 _PURGE_S = 3600.0
+_LAST_WORDS_S = 2.0
+"""How long answers that are being sent may take when nothing runs any more."""
 
 
 async def serve(
@@ -61,7 +64,7 @@ async def open_door(daemon: Daemon, stack: AsyncExitStack) -> tuple[str, Runner,
     idempotency = Idempotency(rooms.store, rooms.blobs, rooms.clock, rooms.settings.idempotency_ttl_s)
     await idempotency.open()
     app, gate = build_app(rooms, idempotency)
-    runner = Runner(app, handle_signals=False, access_log=None, shutdown_timeout=rooms.settings.shutdown_ms / 1000)
+    runner = Runner(app, handle_signals=False, access_log=None, shutdown_timeout=_LAST_WORDS_S)
     await runner.setup()
     stack.push_async_callback(runner.cleanup)
     inherited = notify.inherited_socket()
@@ -111,12 +114,20 @@ async def _until_stopped(stop: "_Stop", daemon: Daemon) -> None:
 
 
 async def _drain(daemon: Daemon, runner: Runner, gate: Gate) -> None:
-    """Take nothing new, finish what runs, write down what was counted."""
+    """Take nothing new, finish what runs, write down what was counted (CONTRACT 0 and 1).
+
+    The door stays open until what runs has ended: whoever asks meanwhile is told `draining`, not refused a connection.
+    """
     notify.notify("STOPPING=1")
     daemon.rooms.draining = True
     daemon.rooms.journal.wake()
+    longest_s = daemon.rooms.settings.shutdown_ms / 1000
+    ends_at = daemon.rooms.clock.monotonic() + longest_s
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(longest_s):
+            await gate.work.ended()
+    await daemon.rooms.executions.drain(max(0.0, ends_at - daemon.rooms.clock.monotonic()))
     await runner.cleanup()
-    await daemon.rooms.executions.drain(daemon.rooms.settings.shutdown_ms / 1e3)
     await _record_tally(daemon, gate, None)
     await daemon.rooms.journal.record(Entry("daemon.stopped", None, "daemon"))
 

@@ -104,6 +104,37 @@ async def test_sigterm_drains_what_runs_is_answered_and_nothing_new_is_taken(sta
     rows.close()
 
 
+async def test_while_it_drains_the_door_is_open_and_says_so(state: Path, plugins: Path) -> None:
+    """CONTRACT 1: `/readyz` is 503 and new work `draining` until what runs has ended, on new connections as well."""
+    async with started(state, "--plugins", str(plugins)) as daemon:
+        async with asyncio.TaskGroup() as group:
+            under_way = group.create_task(daemon.keyless.post("/query", json={"text": "slow 2"}))
+            await _until_routed(daemon.keyless)
+            daemon.process.send_signal(signal.SIGTERM)
+            async with asyncio.timeout(2):
+                while (await daemon.keyless.get("/readyz")).status == 200:
+                    await asyncio.sleep(0)
+            ready = await daemon.keyless.get("/readyz", headers={"Connection": "close"})
+            refused = await daemon.keyless.post("/query", json={"text": "echo"}, headers={"Connection": "close"})
+            alive = await daemon.keyless.get("/healthz", headers={"Connection": "close"})
+            assert not under_way.done()
+        assert (ready.status, ready.json["status"]) == (503, "draining")
+        assert (refused.status, refused.json["code"]) == (503, "draining")
+        assert alive.status == 200
+        assert under_way.result().json["response"] == "done"
+        assert await daemon.wait() == 0
+
+
+async def test_a_drain_takes_no_longer_than_it_may(state: Path, plugins: Path) -> None:
+    limits = {"ORCHESTRATOR_API__SHUTDOWN_MS": "300"}
+    async with started(state, "--plugins", str(plugins), environ=limits) as daemon:
+        asking = asyncio.get_running_loop().create_task(daemon.keyless.post("/query", json={"text": "slow 60"}))
+        await _until_routed(daemon.keyless)
+        daemon.process.send_signal(signal.SIGTERM)
+        assert await daemon.wait(15) == 0
+        await asyncio.gather(asking, return_exceptions=True)
+
+
 async def test_a_later_signal_ends_at_once(state: Path, plugins: Path) -> None:
     """CONTRACT 0."""
     async with started(state, "--plugins", str(plugins)) as daemon:

@@ -135,5 +135,7 @@ print(sorted(set(os.listdir()) - {'__pycache__'})[:3])
 async def test_what_is_admitted_fits_to_the_last_byte_and_inode(run):
     """Admission counts as the kernel does: files that fill the disk exactly are written, not refused half-way."""
     files = {"d/a": "x" * (4 * MIB - 4096), "b": "y" * 4096}
-    outcome = await run("print(open('b').read() == 'y' * 4096)", files=files, limits={"disk_bytes": 4 * MIB, "inodes": 16})
+    outcome = await run(
+        "print(open('b').read() == 'y' * 4096)", files=files, limits={"disk_bytes": 4 * MIB, "inodes": 16}
+    )
     assert (outcome.status, outcome.stdout) == ("ok", "True\n"), outcome.reason

@@ -63,7 +63,9 @@ async def test_a_client_that_leaves_takes_its_program_along(run, sandbox):
         await asyncio.sleep(0)
     for task in tasks:
         task.cancel()
-    assert all(isinstance(ended, asyncio.CancelledError) for ended in await asyncio.gather(*tasks, return_exceptions=True))
+    assert all(
+        isinstance(ended, asyncio.CancelledError) for ended in await asyncio.gather(*tasks, return_exceptions=True)
+    )
     assert (sandbox._slots.running, sandbox._slots.waiting) == (0, 0)
     assert (await run("print(1)")).stdout == "1\n"
 

@@ -80,4 +80,3 @@ def test_a_package_whose_hash_is_not_locked_is_refused(project: Path) -> None:
         environment(project).make()
     assert told.value.code == 1
     assert not environment(project).is_ready()
-

@@ -79,7 +79,7 @@ async def test_a_traceback_is_the_scripts_own(box):
     assert (outcome.status, outcome.exit_code) == ("error", 1)
     assert outcome.stderr == (
         'Traceback (most recent call last):\n  File "/program/main.py", line 3, in <module>\n    f()\n'
-        '  File "/program/main.py", line 2, in f\n    raise ValueError(\'x\')\nValueError: x\n'
+        "  File \"/program/main.py\", line 2, in f\n    raise ValueError('x')\nValueError: x\n"
     )
 
 
@@ -87,7 +87,13 @@ async def test_the_answer_is_whole(box):
     """CONTRACT 4: every member, with the facts of where it ran."""
     said: list[str] = []
     outcome = await box.run("print(6 * 7)", id="an-id", progress=Told(said.append), subject="somebody")
-    assert (outcome.id, outcome.status, outcome.exit_code, outcome.signal, outcome.limits_hit) == ("an-id", "ok", 0, None, [])
+    assert (outcome.id, outcome.status, outcome.exit_code, outcome.signal, outcome.limits_hit) == (
+        "an-id",
+        "ok",
+        0,
+        None,
+        [],
+    )
     assert (outcome.stdout, outcome.stderr, outcome.subject, said) == ("42\n", "", "somebody", ["queued", "running"])
     assert 0 < outcome.usage.wall_ms < 2_000
     assert 0 < outcome.usage.cpu_ms < 2_000
@@ -134,7 +140,11 @@ async def test_a_container_that_is_harmed_from_outside_is_told_as_it_is(state, e
     async with opened(state, COLD.model_copy(update={"grace_ms": 300}), daemon) as box:
         async with asyncio.TaskGroup() as group:
             running = group.create_task(
-                box.run("while True: pass", limits={"wall_ms": 500}, progress=Told(lambda s: begun.set() if s == "running" else None))
+                box.run(
+                    "while True: pass",
+                    limits={"wall_ms": 500},
+                    progress=Told(lambda s: begun.set() if s == "running" else None),
+                )
             )
             await begun.wait()
             (entry,) = containers(daemon)
@@ -150,7 +160,11 @@ async def test_an_execution_is_cancelled_at_any_stage(state, stage):
     reached = asyncio.Event()
     async with opened(state, COLD.model_copy(update={"max_running": 1})) as box, asyncio.TaskGroup() as group:
         first = group.create_task(
-            box.run("print('begun', flush=True)\nwhile True: pass", id="first", progress=Told(lambda s: reached.set() if s == "running" else None))
+            box.run(
+                "print('begun', flush=True)\nwhile True: pass",
+                id="first",
+                progress=Told(lambda s: reached.set() if s == "running" else None),
+            )
         )
         await reached.wait()
         if stage == "queued":
@@ -167,7 +181,12 @@ async def test_an_execution_is_cancelled_at_any_stage(state, stage):
 
 async def test_many_at_once_all_come_right(box):
     """More than there are slots, owners mixed, verdicts mixed."""
-    wanted = {"print('a')": "ok", "raise SystemExit(2)": "error", "import os; os.abort()": "signal", "x = b'x' * 2**28": "oom"}
+    wanted = {
+        "print('a')": "ok",
+        "raise SystemExit(2)": "error",
+        "import os; os.abort()": "signal",
+        "x = b'x' * 2**28": "oom",
+    }
     codes = list(wanted) * 3
     outcomes = await asyncio.gather(*(box.run(code, owner=str(i % 3)) for i, code in enumerate(codes)))
     assert [outcome.status for outcome in outcomes] == [wanted[code] for code in codes]
@@ -225,7 +244,9 @@ async def test_an_engine_that_is_gone_is_said_and_comes_back_by_itself(state, tm
         assert (await box.run("print(1)")).stdout == "1\n"
         begun = asyncio.Event()
         async with asyncio.TaskGroup() as group:
-            lost = group.create_task(box.run("while True: pass", progress=Told(lambda s: begun.set() if s == "running" else None)))
+            lost = group.create_task(
+                box.run("while True: pass", progress=Told(lambda s: begun.set() if s == "running" else None))
+            )
             await begun.wait()
             await door.close()
         assert lost.result().status == "infra"
@@ -243,7 +264,9 @@ async def test_an_engine_that_hangs_holds_up_neither_start_nor_end(tmp_path, mon
     path = tmp_path / "silent.sock"
     held: list[asyncio.StreamWriter] = []
     server = await asyncio.start_unix_server(lambda _, writer: held.append(writer), str(path))
-    async with opened(None, COLD.model_copy(update={"docker_host": f"unix://{path}", "engine_timeout_ms": 1_000})) as box:
+    async with opened(
+        None, COLD.model_copy(update={"docker_host": f"unix://{path}", "engine_timeout_ms": 1_000})
+    ) as box:
         assert box.sandbox.health()[0] == "degraded"
         with pytest.raises(Unavailable):
             await box.run("print(1)")

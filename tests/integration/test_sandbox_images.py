@@ -33,7 +33,10 @@ def test_what_no_folder_stands_for_is_pruned_and_nothing_else(tmp_path):
     archive = tmp_path / "empty.tar"
     archive.write_bytes(bytes(10_240))
     try:
-        for name, labels in {"old": ["LABEL orchestrator.profile=default", "LABEL orchestrator.digest=0"], "theirs": []}.items():
+        for name, labels in {
+            "old": ["LABEL orchestrator.profile=default", "LABEL orchestrator.digest=0"],
+            "theirs": [],
+        }.items():
             client.import_image_from_file(str(archive), repository=f"prune-{name}", tag="x", changes=labels)
         removed = images.prune(SETTINGS, IMAGES)
         assert "prune-old" in [image.name for image in removed]
