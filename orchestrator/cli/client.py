@@ -1,15 +1,18 @@
 """Talking to the daemon: its address and key from the environment, else from the state directory."""
 
-import asyncio
 import json
 import os
 from dataclasses import dataclass
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from typing import Any
-
-import aiohttp
+from urllib.parse import urlsplit
 
 from orchestrator.cli.output import CliFault
 from orchestrator.config.places import Places, places
+
+_LONGEST_S = 600.0
+_NOT_THERE = ("sandbox_unavailable", "store_unavailable", "draining")
+_WRONG_USE = ("invalid", "malformed", "limit_above_profile")
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +21,14 @@ class Target:
 
     url: str
     key: str | None
+
+
+class NobodyAnswers(CliFault):
+    """There is no daemon at that address."""
+
+    def __init__(self, at: Target, fault: Exception) -> None:
+        told = f"no daemon answers at {at.url} ({type(fault).__name__}); start one with `make run`"
+        super().__init__(told, 3, {"code": "no_daemon"})
 
 
 def target(where: Places | None = None) -> Target:
@@ -31,38 +42,52 @@ def target(where: Places | None = None) -> Target:
 
 
 def call(method: str, path: str, body: Any = None, at: Target | None = None) -> Any:
-    """One request; its JSON answer. Raises `CliFault`: 1 refused, 3 nobody answers, 4 a person must approve."""
-    return asyncio.run(request(at or target(), method, path, body))
+    """One request; its JSON answer.
 
-
-async def request(at: Target, method: str, path: str, body: Any = None) -> Any:
-    """See `call`."""
-    headers = {"X-API-Key": at.key} if at.key else {}
-    try:
-        async with (
-            aiohttp.ClientSession(at.url, headers=headers) as session,
-            session.request(method, path, json=body) as response,
-        ):
-            answer = await response.json(content_type=None)
-            status = response.status
-    except (aiohttp.ClientError, OSError, ValueError) as fault:
-        raise CliFault(
-            f"no daemon answers at {at.url} ({type(fault).__name__}); start one with `make run`", 3
-        ) from None
+    Raises `CliFault`: 1 refused, 2 what was asked is not valid, 3 nobody answers, 4 a person must approve.
+    """
+    status, answer = exchange(at or target(), method, path, body)
     if status == 202:
-        raise CliFault(f"needs approval: {json.dumps(answer)}", 4)
+        raise CliFault(f"needs approval: {json.dumps(answer)}", 4, {"code": "awaiting_approval", "detail": answer})
     if status >= 400:
         raise _refused(status, answer)
     return answer
 
 
-def _refused(status: int, problem: Any) -> CliFault:
-    detail = problem.get("detail", "") if isinstance(problem, dict) else str(problem)
-    code = problem.get("code", status) if isinstance(problem, dict) else status
+def exchange(at: Target, method: str, path: str, body: Any = None) -> tuple[int, Any]:
+    """One request; status and JSON answer, whatever they say. Raises `NobodyAnswers`."""
+    connection = _connection(at.url)
+    headers = {"X-API-Key": at.key} if at.key else {}
+    if body is not None:
+        headers["Content-Type"] = "application/json"
+    try:
+        connection.request(method, path, None if body is None else json.dumps(body), headers)
+        response = connection.getresponse()
+        return response.status, json.loads(response.read())
+    except (HTTPException, OSError, ValueError) as fault:
+        raise NobodyAnswers(at, fault) from None
+    finally:
+        connection.close()
+
+
+def _connection(url: str) -> HTTPConnection:
+    made: dict[str, type[HTTPConnection]] = {"http": HTTPConnection, "https": HTTPSConnection}
+    try:
+        parts = urlsplit(url)
+        name, port, kind = parts.hostname or "", parts.port, made[parts.scheme]
+    except (ValueError, KeyError):
+        name, port, kind = "", None, HTTPConnection
+    if not name:
+        raise CliFault(f"ORCHESTRATOR_URL is no address such as http://127.0.0.1:8000: {url}", 2, {"code": "usage"})
+    return kind(name, port, timeout=_LONGEST_S)
+
+
+def _refused(status: int, answer: Any) -> CliFault:
+    problem: dict[str, Any] = answer if isinstance(answer, dict) else {"detail": str(answer)}
+    code = problem.get("code", status)
     more = "".join(f"\n  {'.'.join(map(str, e['loc']))}: {e['msg']}" for e in problem.get("errors", [])[1:])
-    return CliFault(
-        f"{detail} ({code}){more}", 3 if code in ("sandbox_unavailable", "store_unavailable", "draining") else 1
-    )
+    exit_code = 3 if code in _NOT_THERE else 2 if code in _WRONG_USE else 1
+    return CliFault(f"{problem.get('detail', '')} ({code}){more}", exit_code, problem)
 
 
 def _announced(found: Places) -> str:

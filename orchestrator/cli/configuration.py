@@ -22,4 +22,5 @@ def read_or_fail(config: Path | None, flags: dict[str, Any]) -> Configuration:
         return read(config, flags)
     except BadConfiguration as bad:
         count = f"{len(bad.faults)} faults" if len(bad.faults) > 1 else "a fault"
-        raise CliFault(f"{count} in the configuration:\n  " + "\n  ".join(bad.faults), 2) from None
+        problem = {"code": "bad_configuration", "errors": [{"loc": [], "msg": fault} for fault in bad.faults]}
+        raise CliFault(f"{count} in the configuration:\n  " + "\n  ".join(bad.faults), 2, problem) from None

@@ -32,10 +32,10 @@ def reference() -> str:
     return "\n".join(lines)
 
 
-def effective(configuration: Configuration) -> Iterator[tuple[str, str, str]]:
-    """Every setting that holds: dotted name, value as TOML, origin."""
+def effective(configuration: Configuration) -> Iterator[tuple[str, Any, str]]:
+    """Every setting that holds: dotted name, JSON value, origin. Plugins' secrets are not shown."""
     for where, value in _flat(configuration.settings.model_dump(mode="json")):
-        shown = '"…"' if where[0] == "plugins" and _is_secret(where[-1]) else _toml(value)
+        shown = "…" if where[0] == "plugins" and _is_secret(where[-1]) else value
         yield ".".join(where), shown, configuration.origin(where)
 
 
@@ -54,16 +54,17 @@ def _setting(name: str, info: Any) -> list[str]:
         return [*comments, f"# {name} =  # not set"]
     if isinstance(default, dict) and any(isinstance(v, BaseModel) for v in default.values()):
         default = {k: v.model_dump(mode="json") for k, v in default.items()}
-    return [*comments, f"# {name} = {_toml(default)}"]
+    return [*comments, f"# {name} = {toml(default)}"]
 
 
-def _toml(value: Any) -> str:
+def toml(value: Any) -> str:
+    """A value as the configuration file has it."""
     if value is None:
         return '""'
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{json.dumps(str(k))} = {_toml(v)}" for k, v in value.items()) + "}"
+        return "{" + ", ".join(f"{json.dumps(str(k))} = {toml(v)}" for k, v in value.items()) + "}"
     if isinstance(value, list | tuple):
-        return "[" + ", ".join(_toml(v) for v in value) + "]"
+        return "[" + ", ".join(toml(v) for v in value) + "]"
     if isinstance(value, str):
         return json.dumps(str(value), ensure_ascii=False)
     return json.dumps(value)

@@ -21,8 +21,11 @@ def watchdog_interval_s() -> float | None:
     return int(text) / 2_000_000 if text.isdigit() and int(text) > 0 else None
 
 
+def activated() -> bool:
+    """Whether a service manager listens already and hands its socket over."""
+    return os.environ.get("LISTEN_PID") == str(os.getpid()) and os.environ.get("LISTEN_FDS", "0") != "0"
+
+
 def inherited_socket() -> socket.socket | None:
     """The listening socket of socket activation, or None."""
-    if os.environ.get("LISTEN_PID") != str(os.getpid()) or os.environ.get("LISTEN_FDS", "0") == "0":
-        return None
-    return socket.socket(fileno=3)
+    return socket.socket(fileno=3) if activated() else None

@@ -2,9 +2,11 @@
 
 import asyncio
 import contextlib
+import errno
 import gc
 import os
 import signal
+import socket
 import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
@@ -17,15 +19,18 @@ from orchestrator.api.connections import Runner
 from orchestrator.api.gate import Gate
 from orchestrator.api.idempotency import Idempotency
 from orchestrator.api.server import build as build_app
+from orchestrator.api.settings import ApiSettings
 from orchestrator.audit.entries import Entry
 from orchestrator.config.load import Configuration
 from orchestrator.config.places import Places
 from orchestrator.contracts.errors import StartRefused
+from orchestrator.contracts.model import JsonObject
 from orchestrator.daemon import lock, notify
 from orchestrator.daemon.compose import Daemon, build
 from orchestrator.daemon.reload import Reloader
 
 log = structlog.get_logger("daemon")
+Say = Callable[[str, JsonObject], None]
 _SAME_SIGNAL_S = 1.0
 _TALLY_S = 10.0
 _PURGE_S = 3600.0
@@ -33,12 +38,11 @@ _LAST_WORDS_S = 2.0
 """How long answers that are being sent may take when nothing runs any more."""
 
 
-async def serve(
-    configuration: Configuration, places: Places, reread: Callable[[], Configuration], say: Callable[[str], None]
-) -> int:
-    """Serve until told to stop; the exit code. `say` prints a line for the person who started it."""
+async def serve(configuration: Configuration, places: Places, reread: Callable[[], Configuration], say: Say) -> int:
+    """Serve until told to stop; the exit code. `say` takes what the one who started it is told: a line, and as JSON."""
     stop = _Stop()
     stop.listen()
+    _look_at_port(configuration.settings.api)
     async with AsyncExitStack() as stack:
         daemon = await stack.enter_async_context(build(configuration, places))
         address, runner, gate = await open_door(daemon, stack)
@@ -74,14 +78,32 @@ async def open_door(daemon: Daemon, stack: AsyncExitStack) -> tuple[str, Runner,
         else:
             await web.TCPSite(runner, rooms.settings.host, rooms.settings.port).start()
     except OSError as fault:
-        reason = os.strerror(fault.errno) if fault.errno else str(fault)
-        raise StartRefused(f"cannot listen on {rooms.settings.host}:{rooms.settings.port}: {reason}") from None
+        raise _cannot_listen(rooms.settings, fault) from None
     daemon.supervisor.root("tally", _write_tally(daemon, gate))
     daemon.supervisor.root("purge", _purge(idempotency))
     if (interval := notify.watchdog_interval_s()) is not None:
         daemon.supervisor.root("watchdog", _pat(interval))
     host, port = runner.addresses[0][:2]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}", runner, gate
+
+
+def _look_at_port(api: ApiSettings) -> None:
+    """Raise `StartRefused` where the port is taken, before any state is made for a daemon that cannot serve."""
+    if notify.activated():
+        return
+    for family, kind, protocol, _, address in socket.getaddrinfo(api.host, api.port, type=socket.SOCK_STREAM):
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(address)
+            except OSError as fault:
+                if fault.errno != errno.EADDRNOTAVAIL:  # a family that this machine does not have
+                    raise _cannot_listen(api, fault) from None
+
+
+def _cannot_listen(api: ApiSettings, fault: OSError) -> StartRefused:
+    reason = os.strerror(fault.errno) if fault.errno else str(fault)
+    return StartRefused(f"cannot listen on {api.host}:{api.port}: {reason}")
 
 
 def _settle_memory() -> None:
@@ -91,16 +113,22 @@ def _settle_memory() -> None:
     gc.set_threshold(20_000, 20, 20)
 
 
-def _greet(daemon: Daemon, address: str, say: Callable[[str], None]) -> None:
+def _greet(daemon: Daemon, address: str, say: Say) -> None:
     for view in daemon.rooms.host.views(admin=True):
         fault = f" ({view.error.message})" if view.error else ""
-        say(f"plugin {view.name} {view.version}: {view.state}{fault}; approved by its file, {view.digest[:12]}")
-    say("default grant: code in containers without a network, in the operator's name")
+        line = f"plugin {view.name} {view.version}: {view.state}{fault}; approved by its file, {view.digest[:12]}"
+        say(line, {"said": "plugin", **view.model_dump(mode="json", include={"name", "version", "state", "digest"})})
+    grant = "code in containers without a network, in the operator's name"
+    say(f"default grant: {grant}", {"said": "default_grant", "detail": grant})
     engine = daemon.rooms.checks()["engine"]
-    say(f"sandbox: {engine['status']}, {engine['detail']}")
+    say(f"sandbox: {engine['status']}, {engine['detail']}", {"said": "sandbox", **engine})
     if not peers.is_loopback_address(daemon.rooms.settings.host):
-        say("listening beyond loopback: every request needs a key")
-    say(f"orchestrator is ready at {address} (admin key in {daemon.places.admin_key})")
+        say("listening beyond loopback: every request needs a key", {"said": "needs_key"})
+    key = str(daemon.places.admin_key)
+    say(
+        f"orchestrator is ready at {address} (admin key in {key})",
+        {"said": "ready", "address": address, "admin_key_file": key},
+    )
 
 
 async def _until_stopped(stop: "_Stop", daemon: Daemon) -> None:

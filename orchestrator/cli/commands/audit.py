@@ -1,4 +1,4 @@
-"""`orchestrator audit …`."""
+"""Read the audit, and prove that nobody changed it."""
 
 from typing import Annotated
 from urllib.parse import quote
@@ -9,7 +9,7 @@ from orchestrator.cli import client
 from orchestrator.cli.options import AsJson
 from orchestrator.cli.output import CliFault, show, table
 
-app = typer.Typer(help="Read the audit, and prove that nobody changed it.", no_args_is_help=True)
+app = typer.Typer(help=__doc__, no_args_is_help=True)
 
 
 def register(parent: typer.Typer) -> None:

@@ -1,15 +1,15 @@
-"""`orchestrator config …`."""
+"""What is set, where it was set, and whether it holds together."""
 
 from typing import Annotated
 
 import typer
 
-from orchestrator.cli import configuration
+from orchestrator.cli import configuration, output
 from orchestrator.cli.options import AsJson, ConfigFile
 from orchestrator.cli.output import table
 from orchestrator.config import render
 
-app = typer.Typer(help="What is set, where it was set, and whether it holds together.", no_args_is_help=True)
+app = typer.Typer(help=__doc__, no_args_is_help=True)
 
 
 def register(parent: typer.Typer) -> None:
@@ -25,18 +25,25 @@ def show(
 ) -> None:
     """Every setting that holds."""
     found = configuration.read_or_fail(config, {})
-    rows = [{"setting": name, "value": value, "origin": where} for name, value, where in render.effective(found)]
+    told = (lambda value: value) if as_json else render.toml
+    rows = [{"setting": name, "value": told(value), "origin": where} for name, value, where in render.effective(found)]
     table(rows, ["setting", "value", "origin"] if origin else ["setting", "value"], as_json)
 
 
 @app.command()
-def check(config: ConfigFile = None) -> None:
+def check(config: ConfigFile = None, as_json: AsJson = False) -> None:
     """Say whether the configuration is good; exit 2 with all faults if not."""
     configuration.read_or_fail(config, {})
-    print("the configuration is good")
+    if as_json:
+        output.show({"ok": True}, as_json)
+    else:
+        print("the configuration is good")
 
 
 @app.command("render")
-def rendered() -> None:
+def rendered(as_json: AsJson = False) -> None:
     """Print the reference file: all settings with their defaults and meanings."""
-    print(render.reference(), end="")
+    if as_json:
+        output.show({"toml": render.reference()}, as_json)
+    else:
+        print(render.reference(), end="")

@@ -1,9 +1,9 @@
-"""`orchestrator doctor`."""
+"""Look at everything that the daemon needs, and say what to mend."""
 
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,13 @@ from orchestrator.cli.options import AsJson, ConfigFile, StateDir
 from orchestrator.cli.output import CliFault, table
 from orchestrator.config.places import Places, places
 from orchestrator.contracts.errors import Unavailable
+from orchestrator.daemon import lock
 from orchestrator.sandbox import images
 from orchestrator.sandbox.settings import SandboxSettings
 
-Finding = tuple[str, bool, str]
+OK, MEND, NOT_RUNNING = "ok", "mend", "not running"
+Finding = tuple[str, str | bool, str]
+"""What was looked at, its state (True is ok, False is to be mended), and the detail."""
 
 
 def register(app: typer.Typer) -> None:
@@ -29,12 +32,16 @@ def doctor(state: StateDir = None, config: ConfigFile = None, as_json: AsJson = 
     """Look at everything that the daemon needs, and say what to mend; exit 1 if something is to be mended."""
     settings = configuration.read_or_fail(config, {}).settings
     where = places(state, [])
-    findings = [("configuration", True, "good"), *_look(where, settings.sandbox)]
-    rows = [{"what": what, "state": "ok" if good else "mend", "detail": detail} for what, good, detail in findings]
+    findings: list[Finding] = [("configuration", OK, "good"), *_look(where, settings.sandbox)]
+    rows = [{"what": what, "state": _named(state), "detail": detail} for what, state, detail in findings]
     table(rows, ["what", "state", "detail"], as_json)
-    bad = sum(not good for _, good, _ in findings)
+    bad = sum(row["state"] == MEND for row in rows)
     if bad:
         raise CliFault(f"{bad} to mend" if bad > 1 else "one thing to mend")
+
+
+def _named(state: str | bool) -> str:
+    return state if isinstance(state, str) else OK if state else MEND
 
 
 def _look(where: Places, sandbox: SandboxSettings) -> Iterator[Finding]:
@@ -42,10 +49,22 @@ def _look(where: Places, sandbox: SandboxSettings) -> Iterator[Finding]:
     yield "state directory", *_state(where.state)
     yield "plugin folders", *_folders(where)
     yield "engine", *_engine(sandbox)
-    yield "daemon", *_told(lambda: client.call("GET", "/readyz", at=client.target(where)), _readiness)
-    if where.admin_key.exists():
-        verify = _told(lambda: client.call("POST", "/v1/audit/verify", at=client.target(where)), _chain)
-        yield "audit", *verify
+    yield from _daemon(where)
+
+
+def _daemon(where: Places) -> Iterator[Finding]:
+    """The daemon of the state directory, by its own word; one that holds it and is silent is to be mended."""
+    at = client.target(where)
+    try:
+        _, ready = client.exchange(at, "GET", "/readyz")
+        yield "daemon", *_readiness(ready)
+        if at.key:
+            status, verdict = client.exchange(at, "POST", "/v1/audit/verify")
+            yield "audit", *(_chain(verdict) if status == 200 else (False, _detail(verdict)))
+    except client.NobodyAnswers as fault:
+        holder = lock.holder(where.lock)
+        silent = f"process {holder} holds {where.state} and does not answer at {at.url}"
+        yield ("daemon", MEND, silent) if holder else ("daemon", NOT_RUNNING, str(fault))
 
 
 def _state(state: Path) -> tuple[bool, str]:
@@ -72,16 +91,16 @@ def _engine(sandbox: SandboxSettings) -> tuple[bool, str]:
     return True, f"answers, images for {', '.join(sorted({image.profile for image in found}))}"
 
 
-def _told(ask: Callable[[], Any], judge: Callable[[Any], tuple[bool, str]]) -> tuple[bool, str]:
-    try:
-        return judge(ask())
-    except CliFault as fault:
-        return fault.code == 3, f"{fault}"
-
-
 def _readiness(answer: Any) -> tuple[bool, str]:
+    """What `/readyz` says, or refuses to say, of every part that is not well."""
+    if "checks" not in answer:
+        return False, _detail(answer)
     faults = [f"{name}: {check['detail']}" for name, check in answer["checks"].items() if check["status"] != "ok"]
-    return not faults, "; ".join(faults) or "serves"
+    return answer["status"] == "ok", "; ".join(faults) or {"ok": "serves"}.get(answer["status"], answer["status"])
+
+
+def _detail(problem: Any) -> str:
+    return f"{problem.get('detail', problem)} ({problem.get('code', 'refused')})"
 
 
 def _chain(answer: Any) -> tuple[bool, str]:

@@ -1,4 +1,4 @@
-"""`orchestrator keys …`."""
+"""Make and end API keys."""
 
 from typing import Annotated
 
@@ -6,9 +6,10 @@ import typer
 
 from orchestrator.cli import client
 from orchestrator.cli.options import AsJson
-from orchestrator.cli.output import show, table
+from orchestrator.cli.output import note, show, table
+from orchestrator.contracts.callers import Scope
 
-app = typer.Typer(help="Make and end API keys.", no_args_is_help=True)
+app = typer.Typer(help=__doc__, no_args_is_help=True)
 
 
 def register(parent: typer.Typer) -> None:
@@ -29,19 +30,21 @@ def listing(as_json: AsJson = False) -> None:
 @app.command()
 def create(
     name: Annotated[str, typer.Argument(help="What the key is for.")],
-    scope: Annotated[
-        list[str], typer.Option(help="query, execute, command, approve, evolve or admin; may be repeated.")
-    ],
+    scope: Annotated[list[Scope], typer.Option(help="What it may do; may be repeated.")],
     expires_at: Annotated[str | None, typer.Option(help="RFC 3339, such as 2027-01-01T00:00:00Z.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Make a key; it is shown this once.
+    """Make a key; it is shown this once, and alone on stdout; its id goes to stderr.
 
     Example: orchestrator keys create ci --scope query --scope execute
     """
     body = {"name": name, "scopes": scope, **({"expires_at": expires_at} if expires_at else {})}
     made = client.call("POST", "/v1/keys", body)
-    show(made, True) if as_json else print(made["key"])
+    if as_json:
+        show(made, as_json)
+    else:
+        print(made["key"])
+        note(f"id {made['id']}; end it with: orchestrator keys revoke {made['id']}")
 
 
 @app.command()

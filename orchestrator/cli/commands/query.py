@@ -1,4 +1,4 @@
-"""`orchestrator query`."""
+"""Send a query."""
 
 import json
 from typing import Annotated, Any

@@ -1,4 +1,4 @@
-"""`orchestrator run FILE`."""
+"""Run a program in the sandbox."""
 
 import sys
 from pathlib import Path

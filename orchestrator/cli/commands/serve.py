@@ -1,4 +1,4 @@
-"""`orchestrator serve`."""
+"""Run the daemon in the foreground."""
 
 import asyncio
 import os
@@ -9,10 +9,11 @@ from typing import Annotated
 import typer
 
 from orchestrator.cli import configuration
-from orchestrator.cli.options import ConfigFile, PluginDirs, StateDir
-from orchestrator.cli.output import CliFault
+from orchestrator.cli.options import AsJson, ConfigFile, PluginDirs, StateDir
+from orchestrator.cli.output import CliFault, show
 from orchestrator.config.places import places
 from orchestrator.contracts.errors import StartRefused
+from orchestrator.contracts.model import JsonObject
 from orchestrator.daemon import serve as daemon
 from orchestrator.kernel import logs
 
@@ -28,6 +29,7 @@ def serve(
     state: StateDir = None,
     plugins: PluginDirs = None,
     config: ConfigFile = None,
+    as_json: AsJson = False,
 ) -> None:
     """Run the daemon in the foreground.
 
@@ -37,12 +39,23 @@ def serve(
     settings = configuration.read_or_fail(config, {"api.port": port, "api.host": host})
     logs.configure(settings.settings.logs.level, settings.settings.logs.style)
     where = places(state, plugins or [])
+    if gone := [str(folder) for folder in where.plugin_folders if not folder.is_dir()]:
+        raise CliFault(f"there is no plugin folder {', '.join(gone)}", 2, {"code": "usage"})
     try:
-        code = asyncio.run(daemon.serve(settings, where, reread, partial(print, flush=True)))
+        code = asyncio.run(daemon.serve(settings, where, reread, partial(_say, as_json)))
     except StartRefused as fault:
-        raise CliFault(fault.detail, 1) from None
+        raise CliFault(fault.detail, 1, {"code": fault.code}) from None
     except PermissionError as fault:
         raise CliFault(f"no permission for {fault.filename}; --state chooses another state directory", 1) from None
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)  # a plugin's thread that never comes back must not keep the drained daemon
+
+
+def _say(as_json: bool, line: str, facts: JsonObject) -> None:
+    """A line for a person, or what it says for a program."""
+    if as_json:
+        show(facts, as_json)
+    else:
+        print(line)
+    sys.stdout.flush()
