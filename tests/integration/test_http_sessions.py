@@ -87,9 +87,7 @@ threading.Thread(target=tick, daemon=True).start()
 
 
 async def test_files_come_and_go(admin, place):
-    await run(
-        admin, place, "import os\nos.mkdir('d'); open('d/b', 'w').write('x'); os.symlink('/etc/passwd', 'link')"
-    )
+    await run(admin, place, "import os\nos.mkdir('d'); open('d/b', 'w').write('x'); os.symlink('/etc/passwd', 'link')")
     content = bytes(range(256)) * 1000
     put = await admin.request("PUT", f"{place}/files/d/new.bin", data=content)
     assert (put.status, put.json) == (200, {"path": "d/new.bin", "bytes": len(content)})

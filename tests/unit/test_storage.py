@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import insert, select
 from sqlalchemy.exc import IntegrityError
 
@@ -21,8 +22,9 @@ from orchestrator.contracts.events import Event
 from orchestrator.kernel.clock import FakeClock
 from orchestrator.kernel.metrics import Metrics
 from orchestrator.kernel.tasks import Supervisor
+from orchestrator.storage import upgrading
 from orchestrator.storage.blobs import Blobs
-from orchestrator.storage.migrate import migrate
+from orchestrator.storage.migrate import migrate, revisions
 from orchestrator.storage.port import Tx
 from orchestrator.storage.schema import METADATA, identities
 from orchestrator.storage.settings import StorageSettings
@@ -128,6 +130,12 @@ async def test_a_closed_store_says_so(store: SqliteStore) -> None:
     with pytest.raises(Unavailable) as caught:
         await store.write(lambda tx: add(tx, "late"))
     assert caught.value.code == "store_unavailable"
+
+
+def test_the_names_of_the_steps_are_their_revisions() -> None:
+    """A start looks at the names alone."""
+    steps = ScriptDirectory.from_config(upgrading.config()).walk_revisions()
+    assert [step.revision for step in steps][::-1] == revisions()
 
 
 def test_migrations_build_exactly_the_tables(tmp_path: Path) -> None:
