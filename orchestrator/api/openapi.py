@@ -1,6 +1,7 @@
 """The interface as OpenAPI 3.1: made from the declared endpoints and the models that validate."""
 
 from collections.abc import Iterable
+from functools import cached_property
 from typing import Any
 
 from aiohttp import web
@@ -10,7 +11,6 @@ from pydantic.json_schema import models_json_schema
 from orchestrator.api.endpoint import Endpoint
 from orchestrator.contracts.model import View
 
-OPENAPI: web.AppKey[dict[str, Any]] = web.AppKey("openapi")
 _REF = "#/components/schemas/{model}"
 
 
@@ -31,6 +31,22 @@ class Problem(View):
     code: str
     request_id: str
     errors: list[FieldFault] | None = None
+
+
+class Interface:
+    """The document of some endpoints, made when it is first asked for: no start need wait for it."""
+
+    def __init__(self, endpoints: Iterable[Endpoint], version: str) -> None:
+        self._endpoints = list(endpoints)
+        self._version = version
+
+    @cached_property
+    def document(self) -> dict[str, Any]:
+        """See `document`."""
+        return document(self._endpoints, self._version)
+
+
+OPENAPI: web.AppKey[Interface] = web.AppKey("openapi", Interface)
 
 
 def document(endpoints: Iterable[Endpoint], version: str) -> dict[str, Any]:

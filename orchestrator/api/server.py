@@ -26,7 +26,7 @@ def build(rooms: Rooms, idempotency: Idempotency) -> tuple[web.Application, Gate
             app.router.add_route(found.method, path, partial(_serve, gate=gate, endpoint=found))
             if found.method == "GET":
                 app.router.add_route("HEAD", path, partial(_serve, gate=gate, endpoint=found))
-    app[openapi.OPENAPI] = openapi.document(known, rooms.version)
+    app[openapi.OPENAPI] = openapi.Interface(known, rooms.version)
     return app, gate
 
 

@@ -54,9 +54,9 @@ async def serve(configuration: Configuration, places: Places, reread: Callable[[
         lock.announce(places.address, address)
         stack.callback(places.address.unlink, missing_ok=True)
         await daemon.rooms.journal.record(Entry("daemon.started", None, "daemon", data={"address": address}))
-        _settle_memory()
         _greet(daemon, address, say)
         notify.notify("READY=1")
+        _settle_memory()
         await _until_stopped(stop, daemon)
         await _drain(daemon, runner, gate)
     return 1 if stop.reason.startswith("task") else 0

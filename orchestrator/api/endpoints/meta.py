@@ -25,13 +25,13 @@ async def metrics(call: Call) -> web.Response:
 @endpoint("GET", "/openapi.json")
 async def interface(call: Call) -> web.Response:
     """This interface as OpenAPI 3.1, made from the models that validate."""
-    return json_answer(call.request.app[OPENAPI])
+    return json_answer(call.request.app[OPENAPI].document)
 
 
 @endpoint("GET", "/docs")
 async def docs(call: Call) -> web.Response:
     """This interface as a page."""
-    return web.Response(text=pages.docs(call.request.app[OPENAPI]), content_type="text/html")
+    return web.Response(text=pages.docs(call.request.app[OPENAPI].document), content_type="text/html")
 
 
 @endpoint("GET", "/")
