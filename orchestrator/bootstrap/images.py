@@ -41,7 +41,7 @@ class Images:
         same = (stamp.get("digest"), stamp.get("host")) == (digest, endpoint.host)
         if same and set(profiles) <= set(stamp.get("profiles", ())) and set(stamp["ids"]) <= before:
             return
-        self._console.step("images", "building those that are missing")
+        self._console.step("images", "looking for missing ones; each of those is built")
         ours = endpoint.environment() | {"PYTHONDONTWRITEBYTECODE": "1"}  # no file of root's in a person's checkout
         env = clean_environment(self._machine.environ) | ours
         commands.run(self._command(profiles, [*ours, "BASE", *self._machine.proxies]), self._console, env=env)

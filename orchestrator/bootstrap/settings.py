@@ -11,7 +11,7 @@ MEANINGS = {
     "STATE": "its state directory, state/ unless configured",
     "PLUGINS": "one more folder of plugins",
     "INSTALL": "`never` forbids system packages: says what is missing, exit 3",
-    "BASE": "`registry` starts images from a container registry, where there is no mmdebstrap",
+    "BASE": "`registry` is for hosts without mmdebstrap; not served yet, images need the distribution's packages",
 }
 _MAKE_OWN = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "MAKE_TERMOUT", "MAKE_TERMERR")
 

@@ -48,6 +48,8 @@ _TESTED_ON = ("default", "javascript", "science", "shell")
 def run(job: Job) -> int:
     """set everything up, then the daemon in the foreground"""
     env = prepare.everything(job.settings, job.machine, job.console)
+    activate = job.settings.venv / "bin" / "activate"
+    job.console.step("commands", f"in another terminal: . {activate}, then orchestrator --help")
     return job.become(job.settings.serve_command(), env)
 
 

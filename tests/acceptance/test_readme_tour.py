@@ -31,6 +31,11 @@ def tour() -> list[tuple[str, str]]:
     return steps
 
 
+def _without(path: str, program: str) -> str:
+    """A search path on which a program is not found: the tour itself must put it there."""
+    return ":".join(folder for folder in path.split(":") if not (Path(folder) / program).exists())
+
+
 def agrees(printed: str, told: str) -> bool:
     pattern = "".join("*" if c == "…" else f"[{c}]" if c in "[*?" else c for c in told.strip())
     return fnmatch.fnmatchcase(printed.strip(), pattern)
@@ -40,12 +45,13 @@ async def test_every_command_of_the_tour_prints_what_the_readme_says(tmp_path: P
     port = free_port()
     plugins = tmp_path / "plugins"
     plugins.mkdir()
-    bin_folder = tmp_path / "bin"
-    bin_folder.mkdir()
+    bin_folder = tmp_path / ".venv" / "bin"
+    bin_folder.mkdir(parents=True)
+    (bin_folder / "activate").write_text(f'PATH="{bin_folder}:$PATH"\n')
     (bin_folder / "orchestrator").write_text(f'#!/bin/sh\nexec {sys.executable} -m orchestrator "$@"\n')
     (bin_folder / "orchestrator").chmod(0o755)
     environ = {
-        "PATH": f"{bin_folder}:{os.environ['PATH']}", "ORCHESTRATOR_STATE_DIR": str(tmp_path / "state"),
+        "PATH": _without(os.environ["PATH"], "orchestrator"), "ORCHESTRATOR_STATE_DIR": str(tmp_path / "state"),
         "PYTHONPATH": str(ROOT), "HOME": os.environ.get("HOME", "/"),
     }  # fmt: skip
     script, steps = "", tour()
