@@ -12,15 +12,14 @@ MEDIA_TYPE = "text/event-stream"
 
 async def opened(call: Call) -> web.StreamResponse:
     """A response to which frames can be written."""
-    response = web.StreamResponse(headers={"Content-Type": MEDIA_TYPE, "Cache-Control": "no-store"})
-    response.headers["X-Request-Id"] = call.request_id
+    response = web.StreamResponse(headers={"Content-Type": MEDIA_TYPE})
     await response.prepare(call.request)
     await response.write(b": stream\n\n")
     return response
 
 
 def frame(event: str, data: Any, number: int | None = None) -> bytes:
-    """One event; `number` is what a client resumes from. Bytes are JSON already."""
-    body = data if isinstance(data, bytes) else pydantic_core.to_json(data)
+    """One event; `number` is what a client resumes from."""
+    body = pydantic_core.to_json(data)
     head = b"" if number is None else b"id: %d\n" % number
     return head + b"event: %s\ndata: %s\n\n" % (event.encode(), body)

@@ -14,6 +14,17 @@ LimitName = Literal[
 """The limits that a backend enforces; those on artifacts are the host's own."""
 Kernel = Literal["shared", "separate"]
 """Whether a job speaks to the host's own kernel or to one that its container has for itself (gVisor)."""
+MemoryBytes = Annotated[int, Field(ge=16 * 2**20, le=2**53)]
+Pids = Annotated[int, Field(ge=3, le=2**22)]
+DiskBytes = Annotated[int, Field(ge=4096, le=2**53)]
+Inodes = Annotated[int, Field(ge=16, le=2**31)]
+OpenFiles = Annotated[int, Field(ge=16, le=2**20)]
+ArtifactCount = Annotated[int, Field(ge=0, le=100_000)]
+
+
+def _absent(value: object) -> bool:
+    """What is left out where there is none, at every door."""
+    return value is None
 
 
 class Limits(Model):
@@ -21,37 +32,33 @@ class Limits(Model):
 
     wall_ms: Positive = Field(10_000, description="Time from the program's start to its end.")
     cpu_ms: Positive = Field(10_000, description="Processor time of all its processes together.")
-    memory_bytes: Annotated[int, Field(ge=16 * 2**20, le=2**53)] = Field(
+    memory_bytes: MemoryBytes = Field(
         128 * 2**20, description="Memory of the whole container, files included; there is no swap."
     )
-    pids: Annotated[int, Field(ge=3, le=2**22)] = Field(64, description="Processes and threads in the container.")
-    disk_bytes: Annotated[int, Field(ge=4096, le=2**53)] = Field(
-        32 * 2**20, description="Working directory and /tmp together."
-    )
-    inodes: Annotated[int, Field(ge=16, le=2**31)] = Field(
-        1024, description="Files and directories in the working directory and /tmp together."
-    )
-    open_files: Annotated[int, Field(ge=16, le=2**20)] = Field(256, description="Open files of one process.")
+    pids: Pids = Field(64, description="Processes and threads in the container.")
+    disk_bytes: DiskBytes = Field(32 * 2**20, description="Working directory and /tmp together.")
+    inodes: Inodes = Field(1024, description="Files and directories in the working directory and /tmp together.")
+    open_files: OpenFiles = Field(256, description="Open files of one process.")
     stdout_bytes: Positive = Field(2**20, description="What is kept of the standard output.")
     stderr_bytes: Positive = Field(2**20, description="What is kept of the standard error.")
     artifact_bytes: Positive = Field(8 * 2**20, description="All artifacts together.")
-    artifacts: Annotated[int, Field(ge=0, le=100_000)] = Field(64, description="How many files become artifacts.")
+    artifacts: ArtifactCount = Field(64, description="How many files become artifacts.")
 
 
 class LimitsRequest(Model):
     """The limits that a request states; the profile's defaults hold for the rest."""
 
-    wall_ms: int | None = None
-    cpu_ms: int | None = None
-    memory_bytes: int | None = None
-    pids: int | None = None
-    disk_bytes: int | None = None
-    inodes: int | None = None
-    open_files: int | None = None
-    stdout_bytes: int | None = None
-    stderr_bytes: int | None = None
-    artifact_bytes: int | None = None
-    artifacts: int | None = None
+    wall_ms: Positive | None = None
+    cpu_ms: Positive | None = None
+    memory_bytes: MemoryBytes | None = None
+    pids: Pids | None = None
+    disk_bytes: DiskBytes | None = None
+    inodes: Inodes | None = None
+    open_files: OpenFiles | None = None
+    stdout_bytes: Positive | None = None
+    stderr_bytes: Positive | None = None
+    artifact_bytes: Positive | None = None
+    artifacts: ArtifactCount | None = None
 
 
 class Base64File(Model):
@@ -138,7 +145,9 @@ class SandboxFacts(View):
     network: Literal["none", "allowed"] = "none"
     warm: bool = False
     limits_unenforced: list[str] = Field(default_factory=list)
-    dev: bool | None = Field(None, description="Present and true where a development backend served.")
+    dev: bool | None = Field(
+        None, exclude_if=_absent, description="Present and true where a development backend served."
+    )
 
 
 class Artifact(View):
@@ -179,17 +188,23 @@ class Outcome(View):
     artifacts: dict[str, Artifact] = Field(default_factory=dict)
     artifacts_skipped: list[Skipped] = Field(default_factory=list)
     usage: Usage = Field(default_factory=Usage)
-    value: str | None = Field(None, description="In a session, the value of the last expression, as text.")
-    hint: Hint | None = Field(None, description="Where a Python program ended for want of a module.")
-    passed: bool | None = Field(None, description="Whether it printed what was expected; null where nothing was.")
+    value: str | None = Field(
+        None, exclude_if=_absent, description="In a session, the value of the last expression, as text."
+    )
+    hint: Hint | None = Field(
+        None, exclude_if=_absent, description="Where a Python program ended for want of a module."
+    )
+    passed: bool | None = Field(
+        None, exclude_if=_absent, description="Whether it printed what was expected; absent where nothing was."
+    )
 
 
 class Execution(Outcome):
     """An execution's outcome. With `cases`, each has its own; the whole is that of the first that did not end well."""
 
     id: str
-    cases: list[Outcome] | None = None
-    session_id: str | None = Field(None, description="The session that it was a piece of.")
+    cases: list[Outcome] | None = Field(None, exclude_if=_absent)
+    session_id: str | None = Field(None, exclude_if=_absent, description="The session that it was a piece of.")
     sandbox: SandboxFacts | None = None
     language: str = "python"
     profile: str = "default"

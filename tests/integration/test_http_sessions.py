@@ -26,7 +26,7 @@ async def run(client: Client, place: str, code: str, **fields):
 
 async def test_variables_files_and_functions_stay(admin, place):
     """CONTRACT 4: executions there keep variables and files, and answer the last expression's value as text."""
-    assert (await run(admin, place, "import json\nx = 20\ndef double(n): return 2 * n"))["value"] is None
+    assert (await run(admin, place, "import json\nx = 20\ndef double(n): return 2 * n")).get("value") is None
     answer = await run(admin, place, "open('a.txt', 'w').write('kept')\nx += 1\ndouble(x)")
     assert (answer["status"], answer["exit_code"], answer["value"], answer["stdout"]) == ("ok", 0, "42", "")
     assert (await run(admin, place, "print(json.dumps([x]), open('a.txt').read())"))["stdout"] == "[21] kept\n"

@@ -28,6 +28,7 @@ Start = Callable[[Progress | None], Awaitable[Running]]
     body=ExecutionRequest,
     answer=Execution,
     codes=("limit_above_profile", "queue_full", "sandbox_unavailable"),
+    query=("stream",),
 )
 async def run(call: Call) -> web.StreamResponse:
     """Run a program; 200 whatever it did. `Prefer: respond-async` answers 202 at once, `?stream=sse` streams output."""
@@ -44,40 +45,30 @@ async def answered(call: Call, start: Start) -> web.StreamResponse:
     running = await start(None)
     if "respond-async" in call.request.headers.get("Prefer", ""):
         headers = {"Location": f"{PATH}/{running.id}", "Preference-Applied": "respond-async"}
-        return json_answer(as_json(running.view()), 202, headers)
-    return json_answer(as_json(await _outcome(call, running)))
+        return json_answer(running.view(), 202, headers)
+    return json_answer(await _outcome(call, running))
 
 
 @endpoint("GET", PATH, scope=Scope.EXECUTE, answer=Execution, lists=True)
 async def listing(call: Call) -> web.Response:
     """Executions without their outputs, newest first."""
     page = call.page()
-    items = await call.rooms.executions.page(call.caller, limit=page.limit, before=page.after, subject=page.subject)
+    items = await call.rooms.executions.page(
+        call.caller, limit=page.limit, before=page.identifier(), subject=page.subject
+    )
     return json_answer(page.answer(items, "id"))
 
 
 @endpoint("GET", PATH + "/{id}", scope=Scope.EXECUTE, answer=Execution)
 async def read(call: Call) -> web.Response:
     """One execution with its outputs; `queued` or `running` until it has ended."""
-    return json_answer(as_json(await call.rooms.executions.get(call.parameter("id"), call.caller)))
+    return json_answer(await call.rooms.executions.get(call.parameter("id"), call.caller))
 
 
 @endpoint("DELETE", PATH + "/{id}", scope=Scope.EXECUTE, answer=Execution)
 async def cancel(call: Call) -> web.Response:
     """End an execution; the answer says how it ended. One that has ended stays as it is."""
-    return json_answer(as_json(await call.rooms.executions.cancel(call.parameter("id"), call.caller)))
-
-
-def as_json(outcome: Execution) -> bytes:
-    """An execution for a client: what is said of development backends and of cases is left out where there is none."""
-    left_out: dict[str, Any] = {
-        name: True for name in ("cases", "passed", "session_id") if getattr(outcome, name) is None
-    }
-    if outcome.session_id is None:
-        left_out["value"] = True
-    if outcome.sandbox is not None and outcome.sandbox.dev is None:
-        left_out["sandbox"] = {"dev"}
-    return outcome.model_dump_json(exclude=left_out).encode()
+    return json_answer(await call.rooms.executions.cancel(call.parameter("id"), call.caller))
 
 
 async def _outcome(call: Call, running: Running) -> Execution:
@@ -115,7 +106,7 @@ async def _stream(call: Call, start: Start) -> web.StreamResponse:
             await response.write(rest)
         outcome = running.task.result()
         failed = isinstance(outcome, OrchestratorError)
-        body = document(outcome, call.request_id) if isinstance(outcome, OrchestratorError) else as_json(outcome)
+        body = document(outcome, call.request_id) if isinstance(outcome, OrchestratorError) else outcome
         await response.write(sse.frame("error" if failed else "result", body))
     except ConnectionError:
         await call.rooms.executions.cancel(running.id, call.caller)
