@@ -2,6 +2,7 @@
 
 import importlib
 import pkgutil
+import re
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -37,9 +38,20 @@ class Call:
         """A part of the path."""
         return self.request.match_info[name]
 
+    def check_query(self, endpoint: "Endpoint") -> None:
+        """Raise `Invalid` for parameters that the endpoint does not take."""
+        known = (*endpoint.query, *_LIST) if endpoint.lists else endpoint.query
+        unknown = sorted(set(self.request.query) - set(known))
+        if unknown:
+            errors = [{"loc": ["query", name[:100]], "msg": "no such parameter"} for name in unknown[:_MOST_TOLD]]
+            raise Invalid(f"{unknown[0][:100]}: no such parameter", errors=errors)
+
     def page(self) -> "Page":
         """The list's parameters. Raises `Invalid`."""
         return Page.of(self.request)
+
+
+_LIST = ("limit", "after", "subject")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,26 +64,30 @@ class Page:
 
     @classmethod
     def of(cls, request: web.Request) -> "Page":
-        """Read them. Raises `Invalid` for a limit that is none, or a parameter that no list has."""
-        query = request.query
-        unknown = set(query) - {"limit", "after", "subject"}
-        text = query.get("limit", "100")
-        if unknown:
-            errors = [{"loc": ["query", name], "msg": "no such parameter"} for name in sorted(unknown)]
-            raise Invalid(f"{errors[0]['loc'][1]}: no such parameter", errors=errors)
+        """Read them. Raises `Invalid` for a limit that is none."""
+        text = request.query.get("limit", "100")
         if not (text.isascii() and text.isdigit() and len(text) < 5 and 1 <= int(text) <= 1000):
             raise Invalid("limit: 1 to 1000", errors=[{"loc": ["query", "limit"], "msg": "1 to 1000"}])
-        return cls(int(text), query.get("after"), query.get("subject"))
+        return cls(int(text), request.query.get("after"), request.query.get("subject"))
 
     def sequence(self) -> int | None:
         """`after` as the number of a row. Raises `Invalid`."""
-        if self.after is None:
-            return None
-        if not (self.after.isascii() and self.after.isdigit() and len(self.after) < 19):
-            raise Invalid(
-                "after: not a cursor", errors=[{"loc": ["query", "after"], "msg": "not a cursor of this list"}]
-            )
-        return int(self.after)
+        after = self._cursor(re.compile(r"[0-9]{1,18}"))
+        return None if after is None else int(after)
+
+    def identifier(self) -> str | None:
+        """`after` as an id. Raises `Invalid`."""
+        return self._cursor(re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"))
+
+    def name(self) -> str | None:
+        """`after` as the name of a thing. Raises `Invalid`."""
+        return self._cursor(re.compile(r"[A-Za-z0-9_.-]{1,64}"))
+
+    def _cursor(self, form: re.Pattern[str]) -> str | None:
+        if self.after is None or form.fullmatch(self.after):
+            return self.after
+        errors = [{"loc": ["query", "after"], "msg": "not a cursor of this list"}]
+        raise Invalid("after: not a cursor", errors=errors)
 
     def answer(self, items: list[dict[str, Any]], cursor: str) -> dict[str, Any]:
         """The list, with the cursor of its next page: the member `cursor` of its last item."""
@@ -79,6 +95,7 @@ class Page:
         return {"items": items, "next": str(items[-1][cursor]) if more else None}
 
 
+_MOST_TOLD = 20
 _JSON = "application/json; charset=utf-8"
 Handler = Callable[[Call], Awaitable[web.StreamResponse]]
 F = TypeVar("F", bound=Handler)
@@ -102,6 +119,8 @@ class Endpoint:
     secret_members: tuple[str, ...] = ()
     lists: bool = False
     codes: tuple[str, ...] = field(default=())
+    query: tuple[str, ...] = ()
+    """Names of the query parameters that it takes, beside those of a list."""
 
 
 def endpoint(
@@ -118,6 +137,7 @@ def endpoint(
     secret_members: tuple[str, ...] = (),
     lists: bool = False,
     codes: tuple[str, ...] = (),
+    query: tuple[str, ...] = (),
 ) -> Callable[[F], F]:
     """Declare an endpoint; the first line of the function's docstring is its summary."""
 
@@ -137,6 +157,7 @@ def endpoint(
             secret_members,
             lists,
             codes,
+            query,
         )
         return handler
 

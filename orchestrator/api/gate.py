@@ -4,6 +4,7 @@ Host, origin, size, media type, key, scope, rate, body. Each refusal is cheap, a
 """
 
 import asyncio
+import math
 import re
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
@@ -11,7 +12,7 @@ from typing import Any, TypeVar
 import structlog
 from aiohttp import web
 
-from orchestrator.api import bodies, peers, problems
+from orchestrator.api import bodies, headers, peers, problems
 from orchestrator.api.endpoint import Call, Endpoint
 from orchestrator.api.idempotency import Idempotency
 from orchestrator.api.problems import Refusal
@@ -28,6 +29,7 @@ from orchestrator.contracts.errors import (
     Unauthenticated,
     Unavailable,
 )
+from orchestrator.contracts.model import Model
 from orchestrator.kernel.ids import new_id
 
 log = structlog.get_logger("api")
@@ -35,17 +37,13 @@ T = TypeVar("T")
 Next = Callable[[web.Request], Awaitable[web.StreamResponse]]
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _SAFE = ("GET", "HEAD")
-_SECURITY = {
-    "Server": "orchestrator",
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Cache-Control": "no-store",
-    "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; "
-    "img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-}
 REQUEST_ID: web.RequestKey[str] = web.RequestKey("request_id", str)
 CALLER: web.RequestKey[Caller] = web.RequestKey("caller", Caller)
 RATE_HEADERS: web.RequestKey[dict[str, str]] = web.RequestKey("rate_headers", dict[str, str])
+
+
+class Nothing(Model):
+    """The body of a request whose endpoint takes none."""
 
 
 class Gate:
@@ -77,14 +75,20 @@ class Gate:
         except Exception:
             log.exception("api.defect", method=request.method, path=request.path, request_id=request_id)
             response = self._refusal(request, OrchestratorError("a defect of the daemon; its log says more"))
-        if not response.prepared:
-            response.headers["X-Request-Id"] = request_id
-            response.headers.update(request.get(RATE_HEADERS, {}))
-            response.headers.update({n: v for n, v in _SECURITY.items() if n not in response.headers})
         resource = request.match_info.route.resource
         route = resource.canonical if resource is not None else "none"
         self._rooms.metrics.request_done(request.method, route, response.status)
         return response
+
+    async def stamp(self, request: web.Request, response: web.StreamResponse) -> None:
+        """The signal before the headers of any answer leave, a stream's included."""
+        headers.stamp(response, request[REQUEST_ID])
+        response.headers.update(request.get(RATE_HEADERS, {}))
+
+    def unread(self, peer: str | None, code: str) -> None:
+        """Count the refusal of what could not be read as a request."""
+        self._count_unknown(peer, code)
+        self._rooms.metrics.refused.labels(code).inc()
 
     async def serve(self, request: web.Request, endpoint: Endpoint) -> web.StreamResponse:
         """Take one request through all checks to its endpoint."""
@@ -108,8 +112,11 @@ class Gate:
 
     async def _answer(self, call: Call, endpoint: Endpoint, raw: bytes) -> web.StreamResponse:
         try:
+            call.check_query(endpoint)
             if endpoint.body is not None:
                 call.body = bodies.parse(endpoint.body, raw)
+            elif raw and endpoint.media_type == "application/json":
+                bodies.parse(Nothing, raw)
             return await endpoint.handler(call)
         except OrchestratorError as fault:
             await self._audit_refusal(call, endpoint, fault)
@@ -119,7 +126,8 @@ class Gate:
         """Refuse what is not addressed to this daemon, or comes from a page elsewhere."""
         settings = self._settings
         host, origin = request.headers.get("Host", ""), request.headers.get("Origin")
-        if not peers.host_allowed(host, settings.allowed_hosts, settings.host):
+        names = [host] if request.raw_path.startswith("/") else [host, request.host]  # the target may name one as well
+        if not all(peers.host_allowed(name, settings.allowed_hosts, settings.host) for name in names):
             raise Refusal(
                 421, "host_denied", "this Host is not served; the setting api.allowed_hosts lists those that are"
             )
@@ -159,6 +167,7 @@ class Gate:
     def _wrong_key(self, request: web.Request) -> Caller:
         wait = self._wrong_keys.add(request.remote or "", self._rooms.clock.monotonic())
         if wait:
+            request[RATE_HEADERS] = _rate_headers(self._settings.wrong_keys_per_minute, 0, wait)
             raise TooMany("too many wrong keys", code="rate_limited", retry_after_s=wait)
         raise Unauthenticated(
             "the key is unknown, revoked or expired", code="key_invalid", headers={"WWW-Authenticate": "Bearer"}
@@ -177,14 +186,10 @@ class Gate:
         if caller.key_id is None or peers.is_loopback(request.remote or "", request.headers):
             return
         left, wait = self._rates.take(caller.key_id, self._rooms.clock.monotonic())
-        limit = max(1, round(self._rates.rate))
-        request[RATE_HEADERS] = {
-            "RateLimit-Limit": str(limit),
-            "RateLimit-Remaining": str(int(left)),
-            "RateLimit-Reset": "1",
-        }
+        size = self._rates.size
+        request[RATE_HEADERS] = _rate_headers(int(size), int(left), (size - left) / self._rates.rate)
         if wait:
-            raise TooMany(f"a key may ask {limit} times a second", code="rate_limited", retry_after_s=wait)
+            raise TooMany(f"a key may ask {self._rates.rate:g} times a second", code="rate_limited", retry_after_s=wait)
 
     async def _read(self, request: web.Request) -> bytes:
         """The body. Raises `Refusal` for one that is too large or too slow, `Malformed` for one that breaks off."""
@@ -218,10 +223,18 @@ class Gate:
 
     def _refusal(self, request: web.Request, fault: OrchestratorError) -> web.Response:
         if CALLER not in request:  # refused before anybody knew who asked
-            minute = int(self._rooms.clock.now().timestamp() // 60)
-            self.tally.add(request.remote or "unknown", fault.code, minute)
+            self._count_unknown(request.remote, fault.code)
         self._rooms.metrics.refused.labels(fault.code).inc()
         return problems.answer(fault, request[REQUEST_ID])
+
+    def _count_unknown(self, peer: str | None, code: str) -> None:
+        self.tally.add(peer or "unknown", code, int(self._rooms.clock.now().timestamp() // 60))
+
+
+def _rate_headers(limit: int, left: int, full_in_s: float) -> dict[str, str]:
+    """How many may come, how many of them are left, and in how many seconds all of them will be there again."""
+    reset = str(math.ceil(full_in_s))
+    return {"RateLimit-Limit": str(limit), "RateLimit-Remaining": str(left), "RateLimit-Reset": reset}
 
 
 def _facts(request: web.Request, caller: Caller) -> dict[str, Any]:
@@ -229,12 +242,10 @@ def _facts(request: web.Request, caller: Caller) -> dict[str, Any]:
 
 
 def _secret(request: web.Request) -> str | None:
-    """The key that a request carries. Raises `Unauthenticated` where two headers disagree or the scheme is another."""
-    found = set()
-    if "X-API-Key" in request.headers:
-        found.add(request.headers["X-API-Key"].strip())
-    if "Authorization" in request.headers:
-        scheme, _, secret = request.headers["Authorization"].partition(" ")
+    """The key that a request carries. Raises `Unauthenticated` where headers disagree or the scheme is another."""
+    found = {key.strip() for key in request.headers.getall("X-API-Key", [])}
+    for authorization in request.headers.getall("Authorization", []):
+        scheme, _, secret = authorization.partition(" ")
         found.add(secret.strip() if scheme.lower() == "bearer" else "")
     if len(found) > 1 or "" in found:
         raise Unauthenticated(

@@ -17,16 +17,16 @@ class KeyRates:
 
     def __init__(self, rate: float) -> None:
         self.rate = rate
+        self.size = max(1.0, rate)
         self._buckets: OrderedDict[str, _Bucket] = OrderedDict()
 
     def take(self, key: str, now: float) -> tuple[float, float]:
         """Spend a token. Answers what is left, and the seconds to wait if there was none (else 0)."""
-        size = max(1.0, self.rate)
-        bucket = self._buckets.setdefault(key, _Bucket(size, now))
+        bucket = self._buckets.setdefault(key, _Bucket(self.size, now))
         self._buckets.move_to_end(key)
         if len(self._buckets) > _PEERS:
             self._buckets.popitem(last=False)
-        bucket.tokens = min(size, bucket.tokens + (now - bucket.at) * self.rate)
+        bucket.tokens = min(self.size, bucket.tokens + (now - bucket.at) * self.rate)
         bucket.at = now
         if bucket.tokens < 1:
             return 0.0, (1 - bucket.tokens) / self.rate

@@ -20,6 +20,7 @@ def build(rooms: Rooms, idempotency: Idempotency) -> tuple[web.Application, Gate
         return await gate.pass_through(request, handler)  # type: ignore[arg-type]
 
     app = web.Application(middlewares=[through_gate], client_max_size=rooms.settings.max_body_bytes)
+    app.on_response_prepare.append(gate.stamp)
     known = list(discover(endpoints))
     for found in known:
         for path in (found.path, *found.aliases):

@@ -3,6 +3,7 @@
 Code that fails in the sandbox is no fault but an outcome, and so it is data (see `executions`).
 """
 
+import math
 from typing import Any, ClassVar
 
 
@@ -90,7 +91,7 @@ class TooMany(OrchestratorError):
 
     def __init__(self, detail: str, *, retry_after_s: float = 1.0, **more: Any) -> None:
         super().__init__(detail, **more)
-        self.headers.setdefault("Retry-After", str(max(1, round(retry_after_s))))
+        self.headers.setdefault("Retry-After", str(max(1, math.ceil(retry_after_s))))
 
 
 class PluginFailed(OrchestratorError):
@@ -122,7 +123,7 @@ class Unavailable(OrchestratorError):
 
     def __init__(self, detail: str, *, retry_after_s: float = 1.0, **more: Any) -> None:
         super().__init__(detail, **more)
-        self.headers.setdefault("Retry-After", str(max(1, round(retry_after_s))))
+        self.headers.setdefault("Retry-After", str(max(1, math.ceil(retry_after_s))))
 
 
 class StartRefused(OrchestratorError):

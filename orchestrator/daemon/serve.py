@@ -68,7 +68,7 @@ async def open_door(daemon: Daemon, stack: AsyncExitStack) -> tuple[str, Runner,
     idempotency = Idempotency(rooms.store, rooms.blobs, rooms.clock, rooms.settings.idempotency_ttl_s)
     await idempotency.open()
     app, gate = build_app(rooms, idempotency)
-    runner = Runner(app, handle_signals=False, access_log=None, shutdown_timeout=_LAST_WORDS_S)
+    runner = Runner(app, gate.unread, handle_signals=False, access_log=None, shutdown_timeout=_LAST_WORDS_S)
     await runner.setup()
     stack.push_async_callback(runner.cleanup)
     inherited = notify.inherited_socket()

@@ -7,6 +7,7 @@ import re
 from typing import Any
 
 import pytest
+from multidict import CIMultiDict
 
 ECHO = 'PLUGIN = {"keywords": ["echo"], "intents": ["echo"]}\ndef handle(request):\n    return {"text": request.text}\n'
 Start = Any
@@ -130,15 +131,18 @@ async def test_a_number_too_large_for_anything_is_refused(start_daemon: Start) -
         (b"GET / HTTP/1.1\r\n\r\n", 400),
         (b"GET /healthz HTTP/1.0\r\n\r\n", 421),
         (b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nHost: evil.example\r\n\r\n", 400),
-        (b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nX: " + b"a" * 9000 + b"\r\n\r\n", 400),
-        (b"GET /" + b"a" * 9000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n", 400),
+        (b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nX: " + b"a" * 9000 + b"\r\n\r\n", 431),
+        (b"GET /" + b"a" * 9000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n", 431),
+        (b"BREW / HTTP/1.1\r\nHost: localhost\r\n\r\n", 405),
+        (b"GET http://evil.example/healthz HTTP/1.1\r\nHost: localhost\r\n\r\n", 421),
+        (b"GET http://localhost/nowhere HTTP/1.1\r\nHost: localhost\r\n\r\n", 404),
         (b"POST /query HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
         (b"POST /query HTTP/1.1\r\nHost: localhost\r\nContent-Length: -1\r\n\r\n", 400),
         (b"POST /query HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Encoding: gzip\r\n"
          b"Content-Length: 3\r\n\r\nabc", 415),
         (b"GET /plugins/..%2f..%2fetc HTTP/1.1\r\nHost: localhost\r\n\r\n", 404),
         (b"GET /v1/me HTTP/1.1\r\nHost: localhost\r\nX-API-Key: \xff\xfe\r\n\r\n", 401),
-        (b"CONNECT x:1 HTTP/1.1\r\nHost: localhost\r\n\r\n", 404),
+        (b"CONNECT x:1 HTTP/1.1\r\nHost: localhost\r\n\r\n", 421),
     ],
 )  # fmt: skip
 async def test_shapes_that_are_hardly_http_get_a_problem_document(start_daemon: Start, raw: bytes, status: int) -> None:
@@ -149,6 +153,18 @@ async def test_shapes_that_are_hardly_http_get_a_problem_document(start_daemon: 
     writer.close()
     assert head.split(b" ", 2)[1] == b"%d" % status
     assert b"Content-Type: application/problem+json" in head
+    assert b"Server: orchestrator\r\n" in head
+    assert b"X-Content-Type-Options: nosniff" in head
+
+
+async def test_what_cannot_be_read_is_counted_as_refused(start_daemon: Start) -> None:
+    running = await start_daemon()
+    _, writer = await asyncio.open_connection("127.0.0.1", int(running.url.rpartition(":")[2]))
+    writer.write(b"GARBAGE\r\n\r\n")
+    async with asyncio.timeout(5):
+        while b'{code="malformed"} 1.0' not in (await running.keyless.get("/metrics")).body:
+            await asyncio.sleep(0)
+    writer.close()
 
 
 async def test_a_post_without_a_body_needs_no_media_type(start_daemon: Start) -> None:
@@ -165,6 +181,9 @@ async def test_both_headers_carry_a_key_but_not_two_different_ones(start_daemon:
     ).status == 200
     both = {"X-API-Key": key, "Authorization": "Bearer other"}
     problem(await running.keyless.get("/v1/me", headers=both), 401, "key_invalid")
+    twice = [("X-API-Key", key or ""), ("X-API-Key", "other")]
+    async with running.keyless.session.get(running.url + "/v1/me", headers=CIMultiDict(twice)) as answer:
+        assert (answer.status, (await answer.json(content_type=None))["code"]) == (401, "key_invalid")
     problem(await running.keyless.get("/v1/me", headers={"Authorization": "Basic eDp5"}), 401, "key_invalid")
     problem(await running.keyless.get(f"/v1/me?key={key}&api_key={key}"), 401, "key_required")
 
@@ -188,6 +207,8 @@ async def test_after_ten_wrong_keys_only_wrong_keys_are_429(start_daemon: Start)
     answer = await wrong.get("/v1/me")
     problem(answer, 429, "rate_limited")
     assert 1 <= int(answer.headers["Retry-After"]) <= 60
+    assert (answer.headers["RateLimit-Limit"], answer.headers["RateLimit-Remaining"]) == ("10", "0")
+    assert answer.headers["RateLimit-Reset"] == answer.headers["Retry-After"]
     assert (await running.admin.get("/v1/me")).status == 200
 
 
@@ -317,6 +338,53 @@ async def test_lists_page_newest_first_and_refuse_what_is_no_page(start_daemon: 
     assert seen[-1] == 1
     for query in ("limit=0", "limit=1001", "limit=x", "limit=-1", "limit=١", "after=x", "colour=red"):
         problem(await running.admin.get(f"/v1/audit?{query}"), 422, "invalid")
+
+
+@pytest.mark.parametrize(
+    "path", ["/v1/audit", "/v1/keys", "/plugins", "/v1/sandbox/executions", "/v1/sandbox/sessions"]
+)
+async def test_what_is_no_cursor_is_refused_by_every_list(start_daemon: Start, path: str) -> None:
+    running = await start_daemon()
+    problem(await running.admin.get(f"{path}?after=garbage%20!"), 422, "invalid")
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("GET", "/healthz"), ("GET", "/openapi.json"), ("GET", "/v1/me"), ("GET", "/v1/events"), ("GET", "/plugins/echo"),
+     ("POST", "/query"), ("POST", "/v1/audit/verify"), ("POST", "/plugins/echo/reload"), ("DELETE", "/v1/keys/x")],
+)  # fmt: skip
+async def test_a_parameter_that_an_endpoint_does_not_take_is_refused(
+    start_daemon: Start, method: str, path: str
+) -> None:
+    running = await start_daemon({"echo.py": ECHO})
+    found = problem(await running.admin.request(method, f"{path}?colour=red"), 422, "invalid")
+    assert found["errors"] == [{"loc": ["query", "colour"], "msg": "no such parameter"}]
+
+
+async def test_an_endpoint_without_a_body_takes_none_with_members(start_daemon: Start) -> None:
+    running = await start_daemon({"echo.py": ECHO})
+    for path in ("/v1/audit/verify", "/plugins/echo/reload"):
+        problem(await running.admin.post(path, json={"colour": "red"}), 422, "invalid")
+        assert (await running.admin.post(path, json={})).status == 200
+
+
+async def test_all_faults_of_a_body_are_told_at_once(start_daemon: Start) -> None:
+    running = await start_daemon()
+    body = {"code": "1", "limits": {"wall_ms": -5, "foo": 1, "pids": "x"}}
+    found = problem(await running.admin.post("/v1/sandbox/executions", json=body), 422, "invalid")
+    assert {tuple(e["loc"]) for e in found["errors"]} == {("limits", n) for n in ("wall_ms", "foo", "pids")}
+
+
+async def test_a_stream_of_events_starts_within_the_log_and_has_the_headers_of_any_answer(start_daemon: Start) -> None:
+    running = await start_daemon()
+    last = running.daemon.rooms.journal.last_seq
+    beyond = await running.keyless.get("/v1/events", headers={"Last-Event-ID": str(last + 1)})
+    assert problem(beyond, 422, "invalid")["errors"][0]["loc"] == ["header", "Last-Event-ID"]
+    async with running.keyless.session.get(running.url + "/v1/events", headers={"Last-Event-ID": str(last)}) as stream:
+        assert stream.status == 200
+        assert stream.headers["Server"] == "orchestrator"
+        assert stream.headers["X-Content-Type-Options"] == "nosniff"
+        assert all(n in stream.headers for n in ("X-Request-Id", "Content-Security-Policy", "Referrer-Policy"))
 
 
 async def test_openapi_lists_every_endpoint_and_validates(start_daemon: Start) -> None:

@@ -14,7 +14,7 @@ from orchestrator.contracts.errors import Invalid
 _KEEP_ALIVE_S = 15.0
 
 
-@endpoint("GET", "/v1/events", scope=Scope.QUERY, media_type=sse.MEDIA_TYPE)
+@endpoint("GET", "/v1/events", scope=Scope.QUERY, media_type=sse.MEDIA_TYPE, query=("topic",))
 async def stream(call: Call) -> web.StreamResponse:
     """Events that the caller may see, from now on or from `Last-Event-ID`; `?topic=query.*` narrows."""
     pattern, seq = _pattern(call), _position(call)
@@ -46,7 +46,13 @@ def _position(call: Call) -> int:
         raise Invalid(
             "Last-Event-ID: not a number", errors=[{"loc": ["header", "Last-Event-ID"], "msg": "not a number"}]
         )
-    return int(text)
+    seq, last = int(text), call.rooms.journal.last_seq
+    if (
+        seq > last
+    ):  # numbers only grow: it was counted in another log, and waiting here would miss what comes until then
+        told = f"the log ends at {last}"
+        raise Invalid(f"Last-Event-ID: {told}", errors=[{"loc": ["header", "Last-Event-ID"], "msg": told}])
+    return seq
 
 
 async def _wait(advanced: asyncio.Event, response: web.StreamResponse) -> None:

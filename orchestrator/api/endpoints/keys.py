@@ -79,8 +79,9 @@ async def create(call: Call) -> web.Response:
 async def listing(call: Call) -> web.Response:
     """All keys, without their secrets, newest first."""
     page = call.page()
+    after = page.identifier()
     found = [key for key in call.rooms.keys.list() if page.subject in (None, key.id, key.identity_id)]
-    items = [key.as_json() for key in found if page.after is None or key.id < page.after]
+    items = [key.as_json() for key in found if after is None or key.id < after]
     return json_answer(page.answer(items[: page.limit], "id"))
 
 

@@ -16,8 +16,8 @@ async def listing(call: Call) -> web.Response:
     shown = [_shown(view) for view in call.rooms.host.views(admin=call.caller.may(Scope.ADMIN))]
     if page.subject is not None:
         shown = [view for view in shown if view["name"] == page.subject]
-    if page.after is not None:
-        shown = [view for view in shown if view["name"] > page.after]
+    if (after := page.name()) is not None:
+        shown = [view for view in shown if view["name"] > after]
     return json_answer(page.answer(shown[: page.limit], "name"))
 
 

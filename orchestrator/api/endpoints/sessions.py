@@ -29,7 +29,9 @@ async def opening(call: Call) -> web.Response:
 async def listing(call: Call) -> web.Response:
     """Sessions, newest first; those that have ended, too."""
     page = call.page()
-    found = await call.rooms.sessions.page(call.caller, limit=page.limit, before=page.after, subject=page.subject)
+    found = await call.rooms.sessions.page(
+        call.caller, limit=page.limit, before=page.identifier(), subject=page.subject
+    )
     return json_answer(page.answer([session.model_dump() for session in found], "id"))
 
 
@@ -45,7 +47,10 @@ async def ending(call: Call) -> web.Response:
     return json_answer(await call.rooms.sessions.end(call.parameter("id"), call.caller))
 
 
-@endpoint("POST", ONE + "/executions", scope=Scope.EXECUTE, body=PieceRequest, answer=Execution, codes=_CODES)
+@endpoint(
+    "POST", ONE + "/executions", scope=Scope.EXECUTE, body=PieceRequest, answer=Execution, codes=_CODES,
+    query=("stream",),
+)  # fmt: skip
 async def run(call: Call) -> web.StreamResponse:
     """Run a piece of code where those before it left off; `value` is that of its last expression."""
     session_id = call.parameter("id")
