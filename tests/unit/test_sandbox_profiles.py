@@ -109,7 +109,7 @@ def test_without_one_there_is_no_hint(asked):
 def test_a_profile_is_told_with_what_the_engine_has_of_it():
     """CONTRACT 1: language, package versions, default and maximum limits, image id, kernel boundary."""
     facts = Facts("docker", "runc", "key", {"shell": "name@sha256:1"}, packages={"shell": {"bash": "5.2", "jq": "1.6"}})
-    told = {view.name: view for view in views.of_profiles(KNOWN, "runc", facts)}
+    told = {view.name: view for view in views.of_profiles(KNOWN, "shared", facts)}
     assert list(told) == sorted(KNOWN)
     shell, science = told["shell"], told["science"]
     assert (shell.available, shell.image, shell.packages) == (True, "name@sha256:1", {"bash": "5.2", "jq": "1.6"})
@@ -117,5 +117,5 @@ def test_a_profile_is_told_with_what_the_engine_has_of_it():
     assert (science.available, science.image, science.packages["python3-numpy"]) == (False, None, None)
     assert "numpy" in science.modules
     assert science.maximum == KNOWN["science"].manifest.limits.maximum
-    assert not any(view.available for view in views.of_profiles(KNOWN, "runc", None))
-    assert {view.kernel_boundary for view in views.of_profiles(KNOWN, "runsc", None)} == {"separate"}
+    assert not any(view.available for view in views.of_profiles(KNOWN, "shared", None))
+    assert {view.kernel_boundary for view in views.of_profiles(KNOWN, "separate", None)} == {"separate"}
