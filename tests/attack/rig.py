@@ -13,7 +13,8 @@ from orchestrator.kernel.ids import new_id
 from orchestrator.kernel.metrics import Metrics
 from orchestrator.kernel.tasks import Supervisor
 from orchestrator.sandbox import engines
-from orchestrator.sandbox.backends.docker import BLOCKS, LABEL_DAEMON, UIDS_EACH
+from orchestrator.sandbox.backends.docker import LABEL_DAEMON
+from orchestrator.sandbox.backends.names import BLOCKS, UIDS_EACH
 from orchestrator.sandbox.service import CAPABILITY, Sandbox
 from orchestrator.sandbox.settings import SandboxSettings
 

@@ -4,7 +4,6 @@ The engine's client library is synchronous, so every call of it runs in a thread
 """
 
 import asyncio
-import os
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
@@ -19,6 +18,7 @@ from orchestrator.kernel.threads import DaemonThreads
 from orchestrator.sandbox import dialogue, engines, images, seccomp
 from orchestrator.sandbox.backends import docker_config, docker_stream, gvisor
 from orchestrator.sandbox.backends.meter import Meter
+from orchestrator.sandbox.backends.names import Names
 from orchestrator.sandbox.backends.port import Facts
 from orchestrator.sandbox.backends.worker import RunnerWorker
 from orchestrator.sandbox.frames import BrokenStream
@@ -32,10 +32,6 @@ T = TypeVar("T")
 LABEL_DAEMON = "orchestrator.daemon"
 LABEL_EXECUTION = "orchestrator.execution"
 LABEL_EXPIRES = "orchestrator.expires"
-UIDS_EACH = 2
-"""How many ids the jobs of one container take turns at: no two in a row have the same."""
-BLOCKS = 600
-"""How many such blocks there are: more than containers, so that one is long free before its next turn."""
 _SIGKILLED = 137
 _LOOKS, _LOOK_S = 10, 0.1
 _GONE = (404, 409)  # not there, or its removal is under way
@@ -49,9 +45,7 @@ class DockerBackend:
         self._daemon_id = daemon_id
         self._threads = DaemonThreads("engine", settings.max_running + settings.max_starting + 4)
         self._starting = asyncio.Semaphore(settings.max_starting)
-        self._life = os.urandom(4).hex()
-        self._made = 0
-        self._mine: dict[str, int] = {}
+        self._names = Names(settings.uid_first)
         self._client: docker.APIClient | None = None
         self._address: engines.Address | None = None
 
@@ -63,10 +57,10 @@ class DockerBackend:
 
     async def launch(self, kind: WorkerClass, execution_id: str | None) -> RunnerWorker:
         async with self._starting:
-            name, uid = self._name()
+            name, uids = self._names.take()
             try:
                 async with asyncio.timeout(self.settings.start_timeout_ms / 1e3):
-                    return await self._launch(name, uid, kind, execution_id)
+                    return await self._launch(name, uids, kind, execution_id)
             except (TimeoutError, BrokenStream, OSError) as fault:
                 await self.remove(name)
                 raise Unavailable(f"a container did not start: {fault or 'it took too long'}") from fault
@@ -120,7 +114,7 @@ class DockerBackend:
         except Unavailable as fault:
             log.warning("sandbox.not_removed", container=name, reason=fault.detail)
         finally:
-            self._mine.pop(name, None)  # what is not ours any more, the next sweep takes
+            self._names.free(name)  # what is not ours any more, the next sweep takes
 
     @property
     def _engine(self) -> docker.APIClient:
@@ -151,13 +145,13 @@ class DockerBackend:
             self._client.close()
         self._client, self._address = client, address
 
-    async def _launch(self, name: str, uid: int, kind: WorkerClass, execution_id: str | None) -> RunnerWorker:
+    async def _launch(self, name: str, uids: range, kind: WorkerClass, execution_id: str | None) -> RunnerWorker:
         labels = {
             LABEL_DAEMON: self._daemon_id,
             LABEL_EXPIRES: str(int(time.time()) + self.settings.lease_s),
             **({LABEL_EXECUTION: execution_id} if execution_id else {}),
         }
-        body = docker_config.container(self.settings, kind, labels, range(uid, uid + UIDS_EACH))
+        body = docker_config.container(self.settings, kind, labels, uids)
         client, address = self._engine, self._address
         assert address is not None
         await self.call(lambda: client.create_container_from_config(body, name))  # type: ignore[no-untyped-call]
@@ -174,16 +168,6 @@ class DockerBackend:
     def _meter(self, name: str) -> Meter:
         return Meter(gvisor.Group(self._engine.inspect_container(name)["Id"]), self.settings.cpus)
 
-    def _name(self) -> tuple[str, int]:
-        """A name that no other container has, and the first id of a free block. Noted before anything is made."""
-        self._made += 1
-        name = f"orchestrator-{self._life}-{self._made}"
-        taken = set(self._mine.values())
-        blocks = (number % BLOCKS for number in range(self._made, self._made + BLOCKS))
-        ids = (self.settings.uid_first + block * UIDS_EACH for block in blocks)
-        self._mine[name] = next(uid for uid in ids if uid not in taken)
-        return name, self._mine[name]
-
     def _reap(self) -> int:
         gone = 0
         now = time.time()
@@ -199,7 +183,7 @@ class DockerBackend:
         if labels[LABEL_DAEMON] != self._daemon_id:
             expires = labels.get(LABEL_EXPIRES, "")
             return expires.isdigit() and int(expires) < now
-        return not any(name.lstrip("/") in self._mine for name in entry["Names"])
+        return not any(name.lstrip("/") in self._names for name in entry["Names"])
 
     def _kill(self, name: str) -> None:
         try:

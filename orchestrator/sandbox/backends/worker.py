@@ -14,6 +14,7 @@ from orchestrator.sandbox.backends.meter import Meter
 from orchestrator.sandbox.dialogue import Dialogue
 from orchestrator.sandbox.frames import BrokenStream, Kind
 from orchestrator.sandbox.jobs import Job, Observer, RawOutcome, WorkerClass
+from orchestrator.sandbox.rootfs import RUNNER_HOME
 from orchestrator.sandbox.settings import SandboxSettings
 from orchestrator.sandbox.talk import Talk
 
@@ -22,6 +23,12 @@ log = structlog.get_logger("sandbox")
 
 GATHER_S = 20.0
 """How long the listing and fetching of artifacts may take."""
+
+
+def command(settings: SandboxSettings, uids: range) -> list[str]:
+    """How the runner is started: its program, the ids of its jobs, processors, whether the kernel is its own."""
+    words = (uids.start, len(uids), int(settings.cpus * 1e3), int(settings.kernel == "separate"))
+    return ["/usr/bin/python3", f"{RUNNER_HOME}/main.py", *map(str, words)]
 
 
 class Stream(frames.Source, frames.Sink, Protocol):
