@@ -13,8 +13,7 @@ from orchestrator.contracts.sessions import SessionRequest
 from orchestrator.kernel.clock import Clock
 from orchestrator.kernel.metrics import Metrics
 from orchestrator.kernel.tasks import Supervisor
-from orchestrator.sandbox import answers, hints, profiles, requests, rules, views
-from orchestrator.sandbox.backends.docker import DockerBackend
+from orchestrator.sandbox import answers, backends, hints, profiles, requests, rules, views
 from orchestrator.sandbox.backends.port import Facts
 from orchestrator.sandbox.cells import Domain
 from orchestrator.sandbox.jobs import WorkerClass
@@ -53,7 +52,7 @@ class Sandbox:
         self._profiles = profiles.load(images_dir)
         self._settings = settings
         self._slots = Slots(_capacity(settings))
-        backend = DockerBackend(settings, daemon_id)
+        backend = backends.engine(settings).backend(settings, daemon_id)
         self._pool = Pool(backend, settings, clock, metrics, supervisor)
         self._monitor = Monitor(backend, self._pool, settings, images_dir, state_dir, clock, metrics, supervisor)
         self._runs: dict[str, Run] = {}

@@ -13,7 +13,7 @@ from orchestrator.cli.output import CliFault, show, table
 from orchestrator.config.places import places
 from orchestrator.contracts.errors import OrchestratorError, Unavailable
 from orchestrator.sandbox import images, profiles
-from orchestrator.sandbox.images import Image
+from orchestrator.sandbox.backends.port import Image
 
 app = typer.Typer(help=__doc__, no_args_is_help=True)
 

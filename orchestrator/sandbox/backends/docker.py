@@ -16,10 +16,10 @@ from orchestrator.contracts.errors import Unavailable
 from orchestrator.kernel.canonical import digest_of
 from orchestrator.kernel.threads import DaemonThreads
 from orchestrator.sandbox import dialogue, engines, images, seccomp
-from orchestrator.sandbox.backends import docker_config, docker_stream, gvisor
+from orchestrator.sandbox.backends import docker_config, docker_images, docker_stream, gvisor
 from orchestrator.sandbox.backends.meter import Meter
 from orchestrator.sandbox.backends.names import Names
-from orchestrator.sandbox.backends.port import Facts
+from orchestrator.sandbox.backends.port import Backend, Facts, Image
 from orchestrator.sandbox.backends.worker import RunnerWorker
 from orchestrator.sandbox.frames import BrokenStream
 from orchestrator.sandbox.jobs import WorkerClass
@@ -35,6 +35,14 @@ LABEL_EXPIRES = "orchestrator.expires"
 _SIGKILLED = 137
 _LOOKS, _LOOK_S = 10, 0.1
 _GONE = (404, 409)  # not there, or its removal is under way
+
+
+def backend(settings: SandboxSettings, daemon_id: str) -> Backend:
+    """As the settings name it."""
+    return DockerBackend(settings, daemon_id)
+
+
+shelf = docker_images.shelf
 
 
 class DockerBackend:
@@ -130,7 +138,8 @@ class DockerBackend:
             _require(info, self.settings.runtime)
             if self.settings.allow_network:
                 _bridge(client)
-            there = {name: images.current(client, profile) for name, profile in profiles.items()}
+            shelf = docker_images.DockerShelf(client)
+            there = {name: images.current(shelf, profile) for name, profile in profiles.items()}
         except (KeyError, TypeError) as fault:
             client.close()
             raise Unavailable(f"the engine at {address.url} says of itself what makes no sense: {fault!r}") from fault
@@ -213,7 +222,7 @@ def _require(info: dict[str, Any], runtime: str) -> None:
         raise Unavailable("the engine runs without seccomp, and nothing is run without a system call filter")
 
 
-def _facts(settings: SandboxSettings, info: dict[str, Any], there: dict[str, images.Image]) -> Facts:
+def _facts(settings: SandboxSettings, info: dict[str, Any], there: dict[str, Image]) -> Facts:
     runtime = settings.runtime
     key = digest_of([
         [info["ID"], info["ServerVersion"], info["KernelVersion"], info.get("CgroupVersion")],

@@ -1,7 +1,8 @@
-"""The port between the service and whatever runs workers: launch, run one job, destroy."""
+"""The ports between the room and whatever runs workers: one to launch them, one for the images they stand on."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal, Protocol
 
 from orchestrator.contracts.executions import Kernel, LimitName
@@ -92,4 +93,43 @@ class Backend(Protocol):
 
     def close(self) -> None:
         """Let go of the engine."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """One image. `digest` is that of the folder it was built from, `packages` names and versions, `created` in s."""
+
+    id: str
+    name: str
+    profile: str
+    digest: str
+    packages: str
+    size_bytes: int
+    created: int
+
+    @property
+    def reference(self) -> str:
+        """`name@id`, as results say it."""
+        return f"{self.name}@{self.id}"
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """What is in it, versions by name."""
+        return dict(pair.split("=", 1) for pair in self.packages.split())
+
+
+class Shelf(Protocol):
+    """Where a backend keeps its images. All its methods raise `Unavailable` or `OSError` when that does not answer."""
+
+    def found(self) -> list[Image]:
+        """Our images, newest first."""
+        ...
+
+    def add(self, profile: Profile, archive: Path, versions: Mapping[str, str]) -> None:
+        """Keep the root file system of a tar file as the profile's image; `versions` are its packages'."""
+        ...
+
+    def remove(self, image: Image) -> bool:
+        """Remove an image unless a worker uses it; whether it is gone."""
         ...
