@@ -14,8 +14,13 @@ _EPERM, _ENOSYS = 1, 38
 @cache
 def profile(runtime: str = "runc") -> str:
     """The filter as the engine's JSON."""
+    return json.dumps(rules(errno=runtime != "runsc"))
+
+
+def rules(*, errno: bool = True) -> dict[str, Any]:
+    """The filter as the shipped list has it; `errno` as `compiled` takes it."""
     source = tomllib.loads(files("orchestrator.sandbox").joinpath("seccomp.toml").read_text())
-    return json.dumps(compiled(source, errno=runtime != "runsc"))
+    return compiled(source, errno=errno)
 
 
 def compiled(source: dict[str, Any], *, errno: bool = True) -> dict[str, Any]:
