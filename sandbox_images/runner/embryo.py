@@ -10,11 +10,13 @@ import fcntl
 import os
 import resource
 import signal
+import struct
 
 import frames
 import place
 
 _PR_SET_DUMPABLE = 4
+_CAPABILITIES_V3, _NONE = struct.pack("=II", 0x20080522, 0), bytes(24)  # three sets of 64, of this process
 _DONE, _BRIEF = 3, 4
 _CLEAR_OF_ALL = 32
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -92,6 +94,8 @@ def _give_up_rights(uid: int) -> None:
     os.setgroups([])
     os.setresgid(uid, uid, uid)
     os.setresuid(uid, uid, uid)
+    if _libc.capset(_CAPABILITIES_V3, _NONE) != 0:  # a change of ids leaves those that could be inherited
+        raise OSError(ctypes.get_errno(), "capset")
     if _libc.prctl(_PR_SET_DUMPABLE, 1, 0, 0, 0) != 0:  # else /dev/stdout and /proc/self would be root's
         raise OSError(ctypes.get_errno(), "prctl")
 
