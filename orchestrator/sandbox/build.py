@@ -1,4 +1,4 @@
-"""`python -m orchestrator.sandbox.build IMAGES PROFILE [ENGINE]`: one image, in a process of its own.
+"""`python -m orchestrator.sandbox.build IMAGES PROFILE SETTINGS`: one image, in a process of its own.
 
 It says on standard output how it comes along, a line a step; where it fails, the last line says why and its exit code
 is 1.
@@ -12,10 +12,10 @@ from orchestrator.sandbox import images
 from orchestrator.sandbox.settings import SandboxSettings
 
 
-def main(images_dir: str, profile: str, docker_host: str | None = None) -> int:
-    """Build the image of a profile unless the engine has it; the exit code."""
+def main(images_dir: str, profile: str, settings: str) -> int:
+    """Build the image of a profile unless the engine has it; the exit code. `settings` are the room's, as JSON."""
     try:
-        images.build(SandboxSettings(docker_host=docker_host), Path(images_dir), profile, _say)
+        images.build(SandboxSettings.model_validate_json(settings), Path(images_dir), profile, _say)
     except OrchestratorError as fault:
         _say(fault.detail)
         return 1

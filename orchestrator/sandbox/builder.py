@@ -114,9 +114,8 @@ class Builder:
     async def _start(self, profile: str) -> Process:
         return await asyncio.create_subprocess_exec(
             sys.executable, "-m", "orchestrator.sandbox.build", str(self._images_dir), profile,
-            *([self._settings.docker_host] if self._settings.docker_host else []),
-            cwd=_PACKAGE_ROOT, env=_environment(), stdin=DEVNULL, stdout=PIPE, stderr=STDOUT, start_new_session=True,
-            limit=2**20,
+            self._settings.model_dump_json(), cwd=_PACKAGE_ROOT, env=_environment(), stdin=DEVNULL, stdout=PIPE,
+            stderr=STDOUT, start_new_session=True, limit=2**20,
         )  # fmt: skip
 
     async def _follow(self, profile: str, process: Process) -> str:

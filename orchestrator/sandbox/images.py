@@ -12,6 +12,7 @@ from orchestrator.sandbox.settings import SandboxSettings
 
 _ON_DISK = "/var/tmp"  # noqa: S108 - unlike /tmp on many machines; the folder itself is ours alone
 
+
 def build(settings: SandboxSettings, images_dir: Path, profile: str, progress: Progress) -> str:
     """Build a profile's image unless the engine has it from the same folder; its id. Blocks for some ten seconds."""
     wanted = _profile(images_dir, profile)
