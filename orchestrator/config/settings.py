@@ -41,6 +41,12 @@ class Settings(Model):
             found.append(("api.host", f"{self.api.host} is not loopback: set governance.require_key = true first"))
         if self.sandbox.allow_network and not self.dev:
             found.append(("sandbox.allow_network", "a network is for development mode only: set dev = true"))
+        if self.sandbox.engine == "bubblewrap" and not self.dev:
+            found.append(("sandbox.engine", "bubblewrap is for development mode only: set dev = true"))
+        if self.sandbox.engine == "bubblewrap" and self.sandbox.runtime != "runc":
+            found.append(("sandbox.runtime", "runtimes are Docker's, and bubblewrap has none: leave it out"))
+        if self.sandbox.engine == "bubblewrap" and self.sandbox.allow_network:
+            found.append(("sandbox.allow_network", "bubblewrap has no network to give"))
         if not local and self.dev:
             found.append(("dev", "development mode listens on loopback only"))
         return found

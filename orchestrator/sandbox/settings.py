@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, StringConstraints
 
 from orchestrator.contracts.executions import Kernel, LimitName
 from orchestrator.contracts.model import Model
@@ -13,7 +13,10 @@ Count = Annotated[int, Field(ge=1, le=10_000)]
 class SandboxSettings(Model):
     """How code is run. Limits of one execution are the profile's, in `sandbox_images/NAME/manifest.toml`."""
 
-    engine: Literal["docker"] = Field("docker", description="The backend that runs containers.")
+    engine: Literal["docker", "bubblewrap"] = Field(
+        "docker",
+        description="The backend that runs containers; bubblewrap needs no engine, and is for development mode.",
+    )
     runtime: Literal["runc", "runsc"] = Field(
         "runc",
         description="The engine's runtime, registered there; runsc (gVisor) gives each container a kernel of its own.",
@@ -27,6 +30,9 @@ class SandboxSettings(Model):
     build_images: bool = Field(
         True,
         description="Build a profile's image when it is first asked for, from the distribution's packages; needs root.",
+    )
+    roots: Annotated[str, StringConstraints(pattern=r"^/[\w./-]+$")] = Field(
+        "/var/cache/orchestrator/roots", description="Where the images of bubblewrap lie; root's, and nobody else's."
     )
     max_running: Annotated[int, Field(ge=1, le=256)] = Field(4, description="Executions that run at the same time.")
     memory_bytes: Annotated[int, Field(ge=2**24, le=2**50)] | None = Field(

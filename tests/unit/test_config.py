@@ -80,6 +80,14 @@ def test_development_mode_is_for_loopback(tmp_path: Path) -> None:
     assert "loopback only" in faults(tmp_path, text)[0]
 
 
+def test_bubblewrap_is_for_development_mode_without_a_network(tmp_path: Path) -> None:
+    """CONTRACT 4: 002's local fallback; a daemon elsewhere refuses to start with it."""
+    engine = '[sandbox]\nengine = "bubblewrap"\n'
+    assert "sandbox.engine: bubblewrap is for development mode only" in faults(tmp_path, engine)[0]
+    assert "no network to give" in faults(tmp_path, f"dev = true\n{engine}allow_network = true\n")[0]
+    assert load(tmp_path, f"dev = true\n{engine}").settings.sandbox.engine == "bubblewrap"
+
+
 @pytest.mark.parametrize(
     ("name", "value", "wanted"),
     [

@@ -20,11 +20,15 @@ MASKED = (
 READ_ONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
 """What may be read, and not even the runner may write."""
 
+PLACES = ("/box", "/program", "/dev/shm")  # noqa: S108 - mounts of the container
+"""What can be written: the job's own place, its program's (by the runner alone), shared memory."""
+
 
 def tmpfs(settings: SandboxSettings, kind: WorkerClass) -> dict[str, str]:
-    """The three places that can be written, each with its mount options: the job's, its program's, shared memory."""
-    return {
-        "/box": f"rw,exec,nosuid,nodev,mode=1777,size={kind.disk_bytes},nr_inodes={kind.inodes}",
-        "/program": f"rw,noexec,nosuid,nodev,mode=755,size={PROGRAM_TMPFS_BYTES},nr_inodes=8",
-        "/dev/shm": f"rw,noexec,nosuid,nodev,mode=1777,size={settings.shm_bytes},nr_inodes=1024",  # noqa: S108 - a mount of the container
-    }
+    """The mount options of each place that can be written."""
+    options = (
+        f"rw,exec,nosuid,nodev,mode=1777,size={kind.disk_bytes},nr_inodes={kind.inodes}",
+        f"rw,noexec,nosuid,nodev,mode=755,size={PROGRAM_TMPFS_BYTES},nr_inodes=8",
+        f"rw,noexec,nosuid,nodev,mode=1777,size={settings.shm_bytes},nr_inodes=1024",
+    )
+    return dict(zip(PLACES, options, strict=True))

@@ -32,9 +32,12 @@ def command(settings: SandboxSettings, uids: range) -> list[str]:
 
 
 class Stream(frames.Source, frames.Sink, Protocol):
-    """A runner's input and output as one stream of bytes; `stderr_tail` is the end of what it said beside it."""
+    """A runner's input and output as one stream of bytes."""
 
-    stderr_tail: bytes
+    @property
+    def stderr_tail(self) -> bytes:
+        """The end of what it said beside it."""
+        ...
 
     @property
     def ended(self) -> bool:

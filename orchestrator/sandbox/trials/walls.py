@@ -58,6 +58,8 @@ def make_file() -> None:
 
 with open("/proc/self/status", encoding="ascii") as file:
     status = dict(line.split(":", 1) for line in file)
+with open("/proc/net/dev", encoding="ascii") as file:
+    interfaces = file.readlines()  # of this process's own namespace, whatever /sys shows
 gate = os.pipe()
 held: list[int] = []
 seen = {
@@ -66,7 +68,7 @@ seen = {
     "capabilities": [status[name].strip() for name in ("CapInh", "CapPrm", "CapEff", "CapAmb") if name in status],
     "no_new_privs": ctypes.CDLL(None).prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 1,
     "seccomp": status["Seccomp"].strip(),
-    "interfaces": os.listdir("/sys/class/net"),
+    "interfaces": [line.split(":")[0].strip() for line in interfaces if ":" in line],
     "writable": [folder for folder in ("/", "/usr", "/etc", "/program", "/proc/sys", "/sys") if can_write(folder)],
     "pids": until_refused(wait_in_child),
     "open_files": until_refused(lambda: held.append(os.open("/dev/null", os.O_RDONLY))),
