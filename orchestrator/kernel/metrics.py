@@ -1,8 +1,11 @@
 """All metrics in one place, named `orchestrator_*`, one set for each daemon."""
 
+from typing import Literal
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 _FAST = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+_SLOW = (0.1, 0.5, 1, 5, 15, 60, 300, 900, 3_600, 14_400, 86_400)
 
 
 class Metrics:
@@ -39,6 +42,35 @@ class Metrics:
         )
         self.sandbox_running = Gauge("orchestrator_sandbox_running", "Executions running.", registry=self.registry)
         self.sandbox_ready = Gauge("orchestrator_sandbox_ready", "1 if executions are served.", registry=self.registry)
+        self.sandbox_workers = Counter(
+            "orchestrator_sandbox_workers",
+            "Workers handed out: armed before, a cell of the same domain, or cold.",
+            ["source"],
+            registry=self.registry,
+        )
+        self.sandbox_armed = Gauge("orchestrator_sandbox_armed", "Fresh workers kept ready.", registry=self.registry)
+        self.sandbox_armed_wanted = Gauge(
+            "orchestrator_sandbox_armed_wanted", "Fresh workers wanted by recent demand.", registry=self.registry
+        )
+        self.sandbox_cells = Gauge("orchestrator_sandbox_cells", "Cells at rest.", registry=self.registry)
+        self.sandbox_armed_age = Histogram(
+            "orchestrator_sandbox_armed_age_seconds",
+            "How long a worker had been armed when it was used.",
+            buckets=_SLOW,
+            registry=self.registry,
+        )
+        self.sandbox_refills = Histogram(
+            "orchestrator_sandbox_refill_seconds",
+            "From the decision that one more shall be armed until it is.",
+            buckets=_FAST,
+            registry=self.registry,
+        )
+        self.sandbox_kills = Histogram(
+            "orchestrator_sandbox_kill_seconds",
+            "From a job's wall deadline to the proof that all of it is dead.",
+            buckets=_FAST,
+            registry=self.registry,
+        )
         self.reaped = Counter(
             "orchestrator_sandbox_reaped", "Containers of a dead daemon that were removed.", registry=self.registry
         )
@@ -80,6 +112,10 @@ class Metrics:
         child[0].inc()
         if child[1] is not None:
             child[1].observe(seconds)
+
+    def worker_taken(self, source: Literal["armed", "cell", "cold"]) -> None:
+        """Count one worker that was handed out."""
+        self.sandbox_workers.labels(source).inc()
 
     def render(self) -> bytes:
         """The Prometheus text form, UTF-8."""

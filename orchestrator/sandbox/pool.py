@@ -1,6 +1,7 @@
-"""Workers at hand: a few armed ones of the usual class, cells of those who come back, fresh ones of any other class.
+"""Workers at hand: armed ones of the classes that are asked for, cells of those who come back; all others are made.
 
-What was used is replaced when its job has ended, so that making a container does not slow the job that took one.
+What was used is replaced when its job has ended, so that making a container does not slow a short job that took one,
+and after a moment in any case.
 """
 
 import asyncio
@@ -15,16 +16,22 @@ from orchestrator.kernel.metrics import Metrics
 from orchestrator.kernel.tasks import Supervisor
 from orchestrator.sandbox.backends.port import Backend, Worker
 from orchestrator.sandbox.cells import Cells, Domain
+from orchestrator.sandbox.demand import Demand
 from orchestrator.sandbox.jobs import WorkerClass
 from orchestrator.sandbox.settings import SandboxSettings
+from orchestrator.sandbox.stock import Stock
 
 log = structlog.get_logger("sandbox")
 
 _MOMENT_S = 0.01
+_REPLACE_S = 0.1
+"""How long what was taken is not replaced: a short job is answered by then."""
+_GROWTH = 4
+"""How many times the least number of armed workers is the most, where no setting says it."""
 
 
 class Pool:
-    """Hands out workers of a class and keeps `settings.armed` of one class ready."""
+    """Hands out workers of a class, and keeps as many armed as `Demand` wants."""
 
     def __init__(
         self, backend: Backend, settings: SandboxSettings, clock: Clock, metrics: Metrics, supervisor: Supervisor
@@ -34,14 +41,17 @@ class Pool:
         self._clock = clock
         self._metrics = metrics
         self._supervisor = supervisor
-        self._armed: list[tuple[float, Worker]] = []
-        self._arming = 0
+        most = _GROWTH * settings.armed if settings.armed_most is None else settings.armed_most
+        self._demand = Demand(settings.armed, most)
+        self._usual: WorkerClass | None = None
+        self._stocks: dict[WorkerClass, Stock] = {}
         self._cells = Cells(settings.cells, settings.cell_idle_s, settings.cell_uses)
         self._expiry: asyncio.TimerHandle | None = None
-        self._usual: WorkerClass | None = None
         self._leaving: list[Worker] = []
         self._settling: asyncio.TimerHandle | None = None
         self._under_way: set[asyncio.Task[Any]] = set()
+        metrics.sandbox_armed.set_function(lambda: self.armed)
+        metrics.sandbox_cells.set_function(lambda: self.cells)
 
     @property
     def cells(self) -> int:
@@ -51,31 +61,37 @@ class Pool:
     @property
     def armed(self) -> int:
         """How many workers wait for a job."""
-        return sum(worker.alive for _, worker in self._armed)
+        return sum(stock.armed for stock in self._stocks.values())
 
     def arm(self, usual: WorkerClass | None) -> None:
-        """From now on keep workers of this class ready; those of another class go, and without one all cells, too."""
-        self._usual = usual
+        """From now on keep workers of this class ready, beside those that are asked for; without one, nothing at all.
+
+        Called again and again, it also brings the numbers to what is wanted by now.
+        """
+        if usual != self._usual:
+            self._usual = usual
+            self._demand.clear()
         for cell in self._cells.clear() if usual is None else ():
             self.dispose(cell)
-        for entry in [entry for entry in self._armed if entry[1].kind != usual]:
-            self._armed.remove(entry)
-            self.dispose(entry[1])
         self._refill()
 
     async def take(
-        self, kind: WorkerClass, execution_id: str, domain: Domain | None = None, *, fresh: bool = False
+        self, kind: WorkerClass, domain: Domain | None = None, *, fresh: bool = False
     ) -> tuple[Worker, bool]:
         """A worker, and whether it was at hand. Raises `Unavailable`.
 
         It has run nothing, or only jobs of `domain` before; `fresh` is for one that takes none that waited.
         """
         if not fresh and domain is not None and (cell := self._cells.take(domain, kind)) is not None:
+            self._metrics.worker_taken("cell")
             return cell, True
-        worker = None if fresh or kind != self._usual else self._pop()
+        self._demand.took(kind, self._clock.monotonic())
+        worker = None if fresh else self._take_armed(kind)
+        self._metrics.worker_taken("cold" if worker is None else "armed")
         if worker is not None:
+            self._settle_in(_REPLACE_S)
             return worker, True
-        return await self._finish(self._begin("launch", self._launch(kind, execution_id))), False
+        return await self._next(kind), False
 
     def dispose(self, worker: Worker) -> None:
         """Have a worker killed and removed, and what is missing made anew, in the background, in a moment.
@@ -83,13 +99,23 @@ class Pool:
         Not at once, since making and removing containers takes the processors that the answer still needs.
         """
         self._leaving.append(worker)
-        self._settle_soon()
+        self._settle_in(_MOMENT_S)
 
     def keep(self, worker: Worker, domain: Domain) -> None:
         """Have a worker wiped, and kept for its domain."""
         self._leaving += self._cells.give(worker, domain, self._clock.monotonic())
-        self._settle_soon()
+        self._settle_in(_MOMENT_S)
         self._watch_expiry()
+
+    async def close(self) -> None:
+        """Remove all workers that wait, and wait until all that was made or handed back is gone."""
+        self.arm(None)
+        while self._under_way or self._leaving:
+            self._settle()
+            await asyncio.wait(self._under_way)
+        for timer in (self._expiry, self._settling):
+            if timer is not None:
+                timer.cancel()
 
     def _watch_expiry(self) -> None:
         """Look again when the next cell may have rested for too long; while none rests, nothing is looked at."""
@@ -102,9 +128,14 @@ class Pool:
             self.dispose(worker)
         self._watch_expiry()
 
-    def _settle_soon(self) -> None:
+    def _settle_in(self, seconds: float) -> None:
+        """Settle after this time, or earlier if that was due already."""
+        loop = asyncio.get_running_loop()
+        if self._settling is not None and self._settling.when() > loop.time() + seconds:
+            self._settling.cancel()
+            self._settling = None
         if self._settling is None:
-            self._settling = asyncio.get_running_loop().call_later(_MOMENT_S, self._settle)
+            self._settling = loop.call_later(seconds, self._settle)
 
     def _settle(self) -> None:
         """Begin to make what is missing and to remove what is not needed any more."""
@@ -115,70 +146,70 @@ class Pool:
         while self._leaving:
             self._begin("destroy", self._leaving.pop().destroy())
 
-    async def close(self) -> None:
-        """Remove all workers that wait, and wait until all that was made or handed back is gone."""
-        self.arm(None)
-        if self._expiry is not None:
-            self._expiry.cancel()
-        while self._under_way or self._leaving:
-            self._settle()
-            await asyncio.wait(self._under_way)
+    def _stock(self, kind: WorkerClass) -> Stock:
+        return self._stocks.setdefault(kind, Stock())
 
-    def _pop(self) -> Worker | None:
-        """The oldest armed worker that still waits and whose lease leaves room for a job."""
-        while self._armed:
-            since, worker = self._armed.pop(0)
-            if worker.alive and self._clock.monotonic() - since < self._settings.lease_s / 2:
+    def _take_armed(self, kind: WorkerClass) -> Worker | None:
+        """The oldest armed worker of a class that still waits and whose lease leaves room for a job."""
+        now, stock = self._clock.monotonic(), self._stock(kind)
+        while (entry := stock.take()) is not None:
+            since, worker = entry
+            if worker.alive and now - since < self._settings.lease_s / 2:
+                self._metrics.sandbox_armed_age.observe(now - since)
                 return worker
             self.dispose(worker)
         return None
 
-    def _refill(self) -> None:
-        if self._usual is None:
-            return
-        for _ in range(self._settings.armed - len(self._armed) - self._arming):
-            self._arming += 1
-            self._begin("arm", self._arm_one(self._usual))
+    async def _next(self, kind: WorkerClass) -> Worker:
+        """Have one more made, and wait for the next that is ready."""
+        self._make(kind)
+        waiter = self._stock(kind).join()
+        try:
+            return await waiter
+        except asyncio.CancelledError:
+            if (worker := self._stock(kind).leave(waiter)) is not None:
+                self.dispose(worker)
+            raise
 
-    def _begin(self, name: str, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+    def _refill(self) -> None:
+        """Bring what is armed to what is wanted."""
+        wanted = {} if self._usual is None else self._demand.wanted(self._usual, self._clock.monotonic())
+        self._metrics.sandbox_armed_wanted.set(sum(wanted.values()))
+        for kind in [*wanted, *(kind for kind in self._stocks if kind not in wanted)]:
+            stock, number = self._stock(kind), wanted.get(kind, 0)
+            for worker in stock.surplus(number):
+                self.dispose(worker)
+            for _ in range(stock.missing(number)):
+                self._make(kind)
+            if stock.empty:
+                del self._stocks[kind]
+
+    def _begin(self, name: str, work: Coroutine[Any, Any, Any]) -> None:
         task = self._supervisor.child(f"sandbox.{name}", work)
         self._under_way.add(task)
         task.add_done_callback(self._under_way.discard)
-        return task
 
-    async def _arm_one(self, kind: WorkerClass) -> None:
+    def _make(self, kind: WorkerClass) -> None:
+        self._stock(kind).making()
+        self._begin("launch", self._launch(kind))
+
+    async def _launch(self, kind: WorkerClass) -> None:
+        began, worker, fault = self._clock.monotonic(), None, Unavailable("a container could not be made")
         try:
-            worker = await self._launch(kind, None)
+            worker = await self._backend.launch(kind, None)
+        except Unavailable as known:
+            fault = known
+            log.warning("sandbox.not_started", reason=fault.detail)  # what shall be armed, the next refill makes
         finally:
-            self._arming -= 1
-        if isinstance(worker, Unavailable):
-            log.warning("sandbox.not_armed", reason=worker.detail)  # the next probe of the engine tries again
-        elif kind == self._usual:
-            self._armed.append((self._clock.monotonic(), worker))
-        else:
-            self.dispose(worker)
+            if worker is None:
+                self._stock(kind).failed(fault)
+        if worker is not None:
+            self._made(kind, worker, began)
 
-    async def _finish(self, launching: asyncio.Task[Worker | Unavailable]) -> Worker:
-        """Wait for a launch. One that nobody waits for any more goes to its end, or its container would be lost."""
-        try:
-            launched = await asyncio.shield(launching)
-        except asyncio.CancelledError:
-            launching.add_done_callback(self._dispose_launched)
-            raise
-        if isinstance(launched, Unavailable):
-            raise launched
-        return launched
-
-    def _dispose_launched(self, launching: asyncio.Task[Worker | Unavailable]) -> None:
-        if not launching.cancelled() and not isinstance(launched := launching.result(), Unavailable):
-            self.dispose(launched)
-
-    async def _launch(self, kind: WorkerClass, execution_id: str | None) -> Worker | Unavailable:
-        """Make a worker; that the engine cannot is an answer too, since nobody may be waiting for it."""
-        began = self._clock.monotonic()
-        try:
-            worker = await self._backend.launch(kind, execution_id)
-        except Unavailable as fault:
-            return fault
-        self._metrics.sandbox_starts.observe(self._clock.monotonic() - began)
-        return worker
+    def _made(self, kind: WorkerClass, worker: Worker, began: float) -> None:
+        now = self._clock.monotonic()
+        self._metrics.sandbox_starts.observe(now - began)
+        if self._stock(kind).made(worker, now):
+            self._metrics.sandbox_refills.observe(now - began)
+            self._demand.replaced(now - began + _REPLACE_S)
+            self._refill()  # it may not be wanted any more

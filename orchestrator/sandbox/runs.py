@@ -120,7 +120,7 @@ class Run:
             return self._worker
         self._let_go(keep=True)
         began = self._clock.monotonic()
-        self._worker, self.warm = await self._pool.take(kind, self.execution_id, self._domain, fresh=fresh)
+        self._worker, self.warm = await self._pool.take(kind, self._domain, fresh=fresh)
         self.start_ms += self._since(began)
         return self._worker
 

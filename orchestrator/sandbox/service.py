@@ -13,7 +13,7 @@ from orchestrator.contracts.sessions import SessionRequest
 from orchestrator.kernel.clock import Clock
 from orchestrator.kernel.metrics import Metrics
 from orchestrator.kernel.tasks import Supervisor
-from orchestrator.sandbox import answers, backends, hints, profiles, requests, rules, views
+from orchestrator.sandbox import answers, backends, hints, profiles, requests, rules, verdict, views
 from orchestrator.sandbox.backends.port import Facts
 from orchestrator.sandbox.cells import Domain
 from orchestrator.sandbox.jobs import WorkerClass
@@ -169,6 +169,8 @@ class Sandbox:
             kind = worker_class(facts, admitted.profile.name, case.limits)
             job = case if run.session is None else case.as_piece(run.session.figures())
             raw = await run.run(kind, job.job(run.execution_id))
+            if (late_ms := verdict.lateness_ms(raw, case.limits)) is not None:
+                self._metrics.sandbox_kills.observe(late_ms / 1e3)
             if run.session is not None:
                 self.sessions.settle(run.session, raw)
             outcome = answers.outcome(raw, case, run.queued_ms, run.start_ms, room)

@@ -51,7 +51,7 @@ class LiveSessions:
             raise TooMany(f"there are {self._most} sessions already (sandbox.sessions); end one", retry_after_s=30)
         self._opening += 1
         try:
-            worker, _ = await self._pool.take(kind, session_id)
+            worker, _ = await self._pool.take(kind)
         finally:
             self._opening -= 1
         self._live[session_id] = LiveSession(session_id, worker, profile, limits, ttl_s)

@@ -48,6 +48,11 @@ class SandboxSettings(Model):
     armed: Annotated[int, Field(ge=0, le=64)] = Field(
         2, description="Fresh containers kept ready for executions with the default memory, pids, disk and inodes."
     )
+    armed_most: Annotated[int, Field(ge=0, le=256)] | None = Field(
+        None,
+        description="The most that are kept ready while much is asked for, of unusual limits and profiles too; each"
+        " holds about 20 MB. Else four times `armed`.",
+    )
     cells: Annotated[int, Field(ge=0, le=256)] = Field(
         8, description="Reused containers that are kept between executions of `isolation: cell`; the oldest goes first."
     )

@@ -38,6 +38,12 @@ def judge(outcome: RawOutcome, limits: Limits) -> Verdict:
     return _without_evidence(outcome, limits)
 
 
+def lateness_ms(outcome: RawOutcome, limits: Limits) -> float | None:
+    """From the wall deadline to the proof of death, as the host saw it; None where that deadline did not end it."""
+    ended_by_us = outcome.loss == "silent" if outcome.evidence is None else outcome.evidence.ended_by == "wall_ms"
+    return max(0.0, outcome.wall_ms - limits.wall_ms) if ended_by_us and outcome.started else None
+
+
 def _from_evidence(seen: Evidence, limits: Limits) -> Verdict:
     bitten = _bitten(seen, limits)
     if seen.survivors:

@@ -7,7 +7,7 @@ import pytest
 from orchestrator.contracts.executions import Limits
 from orchestrator.sandbox.answers import as_text, was_cut
 from orchestrator.sandbox.jobs import Evidence, RawOutcome
-from orchestrator.sandbox.verdict import judge
+from orchestrator.sandbox.verdict import judge, lateness_ms
 
 LIMITS = Limits(stdout_bytes=100, stderr_bytes=100)
 CALM = {
@@ -105,3 +105,23 @@ def test_output_is_text_where_it_is_text(stdout, cut, told, encoding):
 def test_without_evidence_a_full_output_may_have_been_cut():
     outcome = RawOutcome(loss="silent", stdout=bytearray(100))
     assert was_cut(outcome, LIMITS) == (True, False)
+
+
+@pytest.mark.parametrize(
+    ("ended_by", "loss", "started", "late_ms"),
+    [
+        ("wall_ms", None, True, 12.5),
+        ("cpu_ms", None, True, None),
+        (None, None, True, None),
+        (None, "silent", True, 12.5),
+        (None, "silent", False, None),
+        (None, "died", True, None),
+    ],
+)
+def test_how_late_a_kill_came_is_known_where_the_wall_deadline_brought_it(ended_by, loss, started, late_ms):
+    """From that deadline to the proof of death, by the host's clock."""
+    evidence = None if loss else Evidence.model_validate({**CALM, "ended_by": ended_by, "wait_status": KILLED})
+    outcome = RawOutcome(evidence=evidence, loss=loss, started=started, wall_ms=LIMITS.wall_ms + 12.5)
+    assert lateness_ms(outcome, LIMITS) == late_ms
+    outcome.wall_ms = LIMITS.wall_ms - 1
+    assert lateness_ms(outcome, LIMITS) == (None if late_ms is None else 0)
