@@ -17,9 +17,11 @@ from orchestrator.contracts.executions import Execution, ExecutionRequest, Limit
 from orchestrator.contracts.permits import Permit
 from orchestrator.storage.blobs import Blobs
 from orchestrator.storage.port import Store, Tx
-from orchestrator.storage.schema import executions
+from orchestrator.storage.schema import audit, executions
 
 _OUTPUTS = ("stdout", "stderr", "artifacts", "artifacts_skipped", "cases")
+_STARTED = ("key_id", "query_id", "source", "permit_id", "approved_by", "isolation", "limits", "request_ref")
+"""What the entry of a start says that holds for its end as well."""
 _KILLED = {"timeout", "oom", "output_limit", "cancelled"}
 
 
@@ -70,8 +72,15 @@ class ExecutionLog:
     async def lost(self, execution_id: str) -> None:
         """Write of one that a dead daemon left behind what is true of it: it may have run."""
         reason = "The daemon ended while this ran: it may have run."
-        entry = Entry("sandbox.completed", execution_id, "daemon", outcome="infra", data={"reason": reason})
-        await self._finish(Execution(id=execution_id, status="infra", reason=reason), entry)
+        row, started = await self._store.read(lambda tx: _begun(tx, execution_id))
+        data, owner, basis = {"reason": reason}, row["owner"], None
+        if started is not None:
+            facts = pydantic_core.from_json(started["data"])
+            data = {**{name: facts[name] for name in _STARTED if name in facts}, **data}
+            basis = started["approval_id"]
+        entry = Entry("sandbox.completed", execution_id, "daemon", "infra", data, owner, basis)
+        told = {**_summary(row), "status": "infra", "reason": reason}
+        await self._finish(Execution.model_validate(told), entry)
 
     async def refused(
         self, execution_id: str, caller: Caller, facts: dict[str, Any], fault: OrchestratorError, permit: Permit | None
@@ -110,7 +119,8 @@ class ExecutionLog:
         if subject is not None:
             query = query.where(executions.c.subject == subject)
         rows = await self._store.read(lambda tx: tx.execute(query).mappings().all())
-        return [_summary(row) for row in rows]
+        found = [Execution.model_validate(_summary(row)) for row in rows]
+        return [execution.model_dump(mode="json", exclude=set(_OUTPUTS)) for execution in found]
 
     async def _finish(self, outcome: Execution, entry: Entry) -> None:
         dump = outcome.model_dump(mode="json", exclude_none=True)
@@ -132,6 +142,13 @@ class ExecutionLog:
 def _summary(row: Any) -> dict[str, Any]:
     summary = {n: row[n] for n in ("id", "status", "language", "profile", "subject", "created_at")}
     return {**summary, **(row["summary"] or {}), "status": row["status"]}
+
+
+def _begun(tx: Tx, execution_id: str) -> tuple[Any, Any]:
+    """The row of an execution, and the audit's of its start."""
+    row = tx.execute(select(executions).where(executions.c.id == execution_id)).mappings().one()
+    about = select(audit).where(audit.c.subject == execution_id, audit.c.action == "sandbox.started")
+    return row, tx.execute(about).mappings().first()
 
 
 def _completed(outcome: Execution, caller: Caller, permit: Permit, facts: dict[str, Any]) -> Entry:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import signal
 import sqlite3
 from pathlib import Path
@@ -198,6 +199,33 @@ async def test_no_acknowledged_row_is_lost_by_a_kill(state: Path, plugins: Path)
     kept = {row[0] for row in rows.execute("SELECT subject FROM audit WHERE action = 'query.completed'")}
     rows.close()
     assert acknowledged <= kept
+
+
+@pytest.mark.engine
+async def test_of_an_execution_that_a_crash_took_it_is_told_who_allowed_it_and_that_it_may_have_run(
+    state: Path,
+) -> None:
+    """R0-03, R4-43: the entry of its end stands on the same permission as that of its start."""
+    there = {"ORCHESTRATOR_SANDBOX__DOCKER_HOST": os.environ.get("DOCKER_HOST", "")}
+    path = "/v1/sandbox/executions"
+    async with started(state, environ=there) as daemon:
+        body = {"code": "while True: pass", "limits": {"wall_ms": 60_000}, "subject": "somebody"}
+        answer = await daemon.admin.post(path, json=body, headers={"Prefer": "respond-async"})
+        assert answer.status == 202, answer.body
+        daemon.process.kill()
+        await daemon.wait()
+    async with started(state, environ=there) as daemon:
+        told = (await daemon.admin.get(f"{path}/{answer.json['id']}")).json
+        assert (told["status"], told["subject"], told["language"]) == ("infra", "somebody", "python")
+        assert "may have run" in told["reason"]
+        listed = (await daemon.admin.get(path)).json["items"][0]
+        assert listed == {name: value for name, value in told.items() if name in listed}
+        assert {"exit_code", "signal", "usage", "sandbox"} <= set(listed)
+        rows = (await daemon.admin.get(f"/v1/audit?subject={answer.json['id']}")).json["items"]
+        end, start = rows
+        assert (start["action"], end["action"], end["outcome"]) == ("sandbox.started", "sandbox.completed", "infra")
+        assert end["approval_id"] == start["approval_id"] is not None
+        assert end["data"]["approved_by"] == start["data"]["approved_by"]
 
 
 async def test_refusals_before_a_key_are_one_row_a_peer_and_minute(state: Path) -> None:
