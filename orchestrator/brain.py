@@ -13,23 +13,44 @@ from typing import Any, Self
 import aiohttp
 from pydantic import ValidationError
 
+from orchestrator.api import bodies
 from orchestrator.config import sources
 from orchestrator.config.load import judge
 from orchestrator.config.places import checkout, places
 from orchestrator.contracts.callers import Caller, Scope
-from orchestrator.contracts.errors import Forbidden, Invalid, OrchestratorError, StartRefused, Unavailable
+from orchestrator.contracts.errors import (
+    Conflict,
+    Forbidden,
+    Invalid,
+    Malformed,
+    NotFound,
+    OrchestratorError,
+    PluginFailed,
+    PluginTimeout,
+    StartRefused,
+    TooMany,
+    Unauthenticated,
+    Unavailable,
+)
 from orchestrator.contracts.queries import QueryRequest
 from orchestrator.daemon.compose import Daemon, build
 from orchestrator.docker_manager import DockerManager
 from orchestrator.kernel.canonical import sha256_hex
 
+_KINDS: tuple[type[OrchestratorError], ...] = (
+    Malformed, Unauthenticated, Forbidden, NotFound, Conflict, Invalid, TooMany, PluginFailed, PluginTimeout,
+    Unavailable,
+)  # fmt: skip
 
-class RemoteFault(OrchestratorError):
-    """What the daemon that holds the state directory answered instead: its code and status."""
 
-    def __init__(self, problem: dict[str, Any]) -> None:
-        super().__init__(str(problem.get("detail", "refused")), code=problem.get("code"), extra=problem)
-        self.status = int(problem.get("status", 500))  # type: ignore[misc]
+def _fault(problem: dict[str, Any]) -> OrchestratorError:
+    """What the daemon that holds the state directory answered instead: the fault that it would be here."""
+    by_status = {kind.status: kind for kind in _KINDS}
+    kind = by_status.get(int(problem.get("status", 500)), OrchestratorError)
+    known = ("type", "title", "status", "detail", "code", "errors")
+    extra = {name: value for name, value in problem.items() if name not in known}
+    detail = str(problem.get("detail", "refused"))
+    return kind(detail, code=problem.get("code"), errors=problem.get("errors"), extra=extra)
 
 
 class AdminKeys:
@@ -60,7 +81,11 @@ class AdminKeys:
 
 
 class Brain:
-    """Answers queries from Python, with the operator's rights. Use `async with`, or `close` when done."""
+    """Answers queries from Python, with the operator's rights.
+
+    `await Brain().handle_query({...})` opens the state directory for that one query. `async with Brain() as brain`, or
+    `open` and `close`, keep it open for many.
+    """
 
     def __init__(self, state_dir: str | Path | None = None, plugins: list[Path] | None = None) -> None:
         self._places = places(Path(state_dir) if state_dir else None, plugins or [])
@@ -69,7 +94,7 @@ class Brain:
         self._daemon: Daemon | None = None
         self._session: aiohttp.ClientSession | None = None
         self._allow_network = False
-        self.docker_manager: DockerManager | None = None
+        self.docker_manager = DockerManager(self._configuration.settings.sandbox.docker_host)
         self.admin_api_keys = AdminKeys()
 
     @property
@@ -102,12 +127,20 @@ class Brain:
         return self
 
     async def handle_query(self, query: dict[str, Any]) -> dict[str, Any]:
-        """Answer `{"text", "intent"?, "params"?, "plugin"?}` with the object of `POST /query`; refusals raise."""
-        await self.open()
+        """Answer `{"text", "intent"?, "params"?, "plugin"?}` with the object of `POST /query`.
+
+        Refusals raise the same `OrchestratorError` wherever they are made: here, or by the daemon.
+        """
         try:
             request = QueryRequest.model_validate(query)
         except ValidationError as fault:
-            raise Invalid(str(fault)) from None
+            raise bodies.invalid(fault) from None
+        if self._daemon is not None or self._session is not None:
+            return await self._answer(request)
+        async with self:
+            return await self._answer(request)
+
+    async def _answer(self, request: QueryRequest) -> dict[str, Any]:
         if self._daemon is None:
             return await self._ask_daemon(request)
         for secret in self.admin_api_keys.take():
@@ -131,7 +164,7 @@ class Brain:
 
     def _configured(self) -> Any:
         flags: dict[str, Any] = {"sandbox.allow_network": True} if self._allow_network else {}
-        if self.docker_manager is not None and self.docker_manager.base_url is not None:
+        if self.docker_manager.base_url is not None:
             flags["sandbox.docker_host"] = self.docker_manager.base_url
         return judge(sources.gather(sources.files(None, os.environ, checkout()), os.environ, flags))
 
@@ -143,5 +176,5 @@ class Brain:
         async with self._session.post("/query", json=request.model_dump(exclude_defaults=True)) as response:
             body: dict[str, Any] = await response.json(content_type=None)
             if response.status >= 400:
-                raise RemoteFault(body)
+                raise _fault(body)
             return body
