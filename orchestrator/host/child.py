@@ -21,7 +21,7 @@ from orchestrator.contracts.errors import OrchestratorError
 from orchestrator.host.answers import NotJson, encode
 from orchestrator.host.faults import described, import_advice, own_traceback
 from orchestrator.host.frames import fault_from_json, fault_to_json, read_frame, write_frame
-from orchestrator.host.importing import Shelf, import_version
+from orchestrator.host.importing import Shelf, import_version, stated
 from orchestrator.host.inline import Inline
 from orchestrator.host.keeper import keep
 from orchestrator.host.managers import HostManager, Loop
@@ -188,7 +188,7 @@ class Child:
         try:
             module, target = import_version(snapshot, root)
             self._hooks = hooks_of(target, root)
-            return {"plugin": encode(vars(module).get("PLUGIN", {}), 2**20).value, "hooks": list(self._hooks)}
+            return {"plugin": encode(stated(module, target), 2**20).value, "hooks": list(self._hooks)}
         except BadHooks as fault:
             return {"broken": str(fault)}
         except NotJson as fault:

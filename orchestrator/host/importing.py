@@ -96,6 +96,20 @@ def import_version(snapshot: Snapshot, root: str) -> tuple[ModuleType, Any]:
     return module, target() if isinstance(target, type) else target
 
 
+DECLARED = (
+    "name", "version", "description", "intents", "keywords", "examples", "timeout_s", "isolation", "effects", "config",
+)  # fmt: skip
+"""What a plugin may say of itself; `manifests` checks it."""
+
+
+def stated(module: ModuleType, target: Any) -> Any:
+    """What a plugin says of itself, not yet checked: `PLUGIN`, else the attributes of its class `Plugin`."""
+    if "PLUGIN" in vars(module) or target is module:
+        return vars(module).get("PLUGIN", {})
+    members = vars(type(target))
+    return {name: members[name] for name in DECLARED if name in members and not callable(members[name])}
+
+
 def _spec(snapshot: Snapshot, fullname: str, file: str, package: bool) -> ModuleSpec:
     base = snapshot.source.path if snapshot.source.is_package else snapshot.source.path.parent
     inner = fullname.partition(".")[2].replace(".", "/")

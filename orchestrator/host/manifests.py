@@ -14,6 +14,7 @@ from referencing.exceptions import Unresolvable
 from orchestrator.contracts.model import JsonObject, Model, Name
 from orchestrator.contracts.plugins import Effects, Isolation
 from orchestrator.host.answers import NotJson, encode
+from orchestrator.host.importing import DECLARED
 
 
 class BadManifest(Exception):
@@ -64,7 +65,7 @@ def hint_of(source: bytes, *, name: str, timeout_s: float) -> Hint:
 
 
 def peek(source: bytes) -> dict[str, Any]:
-    """The members of `PLUGIN = {...}` that are written out as literals, read without running anything.
+    """The members of `PLUGIN = {...}`, else of `class Plugin`, that are literals, read without running anything.
 
     An empty result means: no such assignment, or a text that does not parse, which importing it will tell.
     """
@@ -74,11 +75,23 @@ def peek(source: bytes) -> dict[str, Any]:
         return {}
     found: dict[str, Any] = {}
     for node in body:
+        if isinstance(node, ast.ClassDef) and node.name == "Plugin" and not found:
+            found = _class_literals(node.body)
         targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
         named = any(isinstance(target, ast.Name) and target.id == "PLUGIN" for target in targets)
         if named and isinstance(value := getattr(node, "value", None), ast.Dict):
             found = _literals(value)
     return found
+
+
+def _class_literals(body: list[ast.stmt]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for node in body:
+        if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            keys: list[ast.expr | None] = [ast.Constant(t.id) for t in targets if isinstance(t, ast.Name)]
+            found |= _literals(ast.Dict(keys, [node.value] * len(keys)))
+    return {name: value for name, value in found.items() if name in DECLARED}
 
 
 def _literals(node: ast.Dict) -> dict[str, Any]:

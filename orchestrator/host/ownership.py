@@ -26,10 +26,13 @@ class Owners:
         """The trusted owners of a daemon that runs from `checkout`."""
         return cls(frozenset({0, os.geteuid(), checkout.stat().st_uid}))
 
-    def check(self, facts: os.stat_result, path: Path) -> None:
-        """Raise `Refused` unless a file or folder is a trusted owner's and others cannot write it."""
+    def check(self, facts: os.stat_result, path: Path, folder: Path) -> None:
+        """Raise `Refused` unless a file or folder is a trusted owner's and others cannot write it.
+
+        It is named from the plugin folder on: where that lies is not for everybody who may list plugins.
+        """
         what = "folder" if stat.S_ISDIR(facts.st_mode) else "file"
-        shown = shlex.quote(str(path))
+        shown = shlex.quote(str(path.relative_to(folder.parent)))
         if facts.st_uid not in self.trusted:
             raise Refused(
                 f"the {what} {path.name} belongs to {user_name(facts.st_uid)}, not to the daemon's user, root or the"

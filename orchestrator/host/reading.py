@@ -33,7 +33,7 @@ def read(source: Source, settings: HostSettings, owners: Owners) -> Snapshot:
     files: dict[str, bytes] = {}
     total = 0
     if source.kind == "folder":
-        owners.check(source.folder.stat(), source.folder)
+        owners.check(source.folder.stat(), source.folder, source.folder)
     for path in _paths(source, settings):
         if path.is_dir():
             _check_folder(path, source, owners)
@@ -70,7 +70,7 @@ def _check_folder(path: Path, source: Source, owners: Owners) -> None:
     if path.is_symlink() and path != source.path:
         raise Refused(f"{path.name} is a symbolic link to a folder; put the folder itself into the plugin")
     _check_inside(str(path.resolve()), source)
-    owners.check(path.stat(), path)
+    owners.check(path.stat(), path, source.folder)
 
 
 def _read_file(path: Path, source: Source, settings: HostSettings, owners: Owners) -> bytes:
@@ -82,7 +82,7 @@ def _read_file(path: Path, source: Source, settings: HostSettings, owners: Owner
             raise Refused(f"{path.name} is not a regular file")
         if source.kind == "folder":
             _check_inside(str(Path(f"/proc/self/fd/{descriptor}").readlink()), source)
-            owners.check(facts, path)
+            owners.check(facts, path, source.folder)
         content = file.read(settings.max_file_bytes + 1)
     if len(content) > settings.max_file_bytes:
         raise Refused(f"{path.name} is larger than {settings.max_file_bytes} bytes")

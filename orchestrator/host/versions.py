@@ -9,7 +9,7 @@ import structlog
 from orchestrator.contracts.errors import OrchestratorError, PluginTimeout
 from orchestrator.host.calls import Call, Reply
 from orchestrator.host.faults import described, import_advice, own_traceback
-from orchestrator.host.importing import Shelf, import_version
+from orchestrator.host.importing import Shelf, import_version, stated
 from orchestrator.host.inline import Inline, Tasks
 from orchestrator.host.managers import HostManager, Listener, Loop
 from orchestrator.host.manifests import Manifest
@@ -156,7 +156,7 @@ class InlineVersion:
         root = self.root or ""
         try:
             module, target = import_version(self._snapshot, root)
-            self.raw = vars(module).get("PLUGIN", {})
+            self.raw = stated(module, target)
             self._functions = hooks_of(target, root)
         except BadHooks as fault:
             return Broken(str(fault))

@@ -279,6 +279,18 @@ async def test_a_plugin_cannot_take_anothers_name_by_renaming_itself(tmp_path):
         assert set(rig.host.table()) == {"a", "c"}
 
 
+@pytest.mark.parametrize("isolation", ["inline", "process"])
+async def test_a_class_declares_itself_by_its_attributes(tmp_path, isolation):
+    source = (
+        f"class Plugin:\n keywords = ['greet']\n intents = ('greet',)\n isolation = '{isolation}'\n"
+        " def handle(self, request): return 1\n"
+    )
+    async with running(tmp_path, {"a.py": source}) as rig:
+        await rig.event("plugin.loaded", "a")
+        view = rig.view("a")
+        assert (view.keywords, view.intents, view.isolation) == (["greet"], ["greet"], isolation)
+
+
 async def test_a_file_that_others_may_write_is_listed_broken_and_mended_by_its_chmod(tmp_path):
     async with running(tmp_path) as rig:
         path = rig.write("a.py", SYNC)

@@ -14,7 +14,8 @@ from orchestrator.host.breakers import Breaker, Phase
 from orchestrator.host.children import Allowance
 from orchestrator.host.faults import described, import_advice, told
 from orchestrator.host.frames import BadFrame, fault_from_json, fault_to_json, read_frame
-from orchestrator.host.manifests import BadManifest, checked, configured, peek
+from orchestrator.host.importing import DECLARED
+from orchestrator.host.manifests import BadManifest, Manifest, checked, configured, peek
 from orchestrator.host.registry import BadHooks, hooks_of
 from orchestrator.host.switches import Switches
 from orchestrator.kernel.clock import FakeClock
@@ -178,6 +179,13 @@ def test_peeking_reads_literals_and_runs_nothing():
     assert peek(b"PLUGIN: dict = {'name': 'n'}") == {"name": "n"}
     for nothing in (b"", b"def (", b"\x00", b"\xff\xfe", b"PLUGIN = 5", b"(" * 5000):
         assert peek(nothing) == {}
+
+
+def test_a_class_may_declare_by_its_attributes_and_plugin_wins():
+    attributes = b"class Plugin:\n    keywords = ['greet']\n    isolation: str = 'process'\n    other = 1\n"
+    assert peek(attributes) == {"keywords": ["greet"], "isolation": "process"}
+    assert peek(attributes + b"PLUGIN = {'name': 'n'}") == {"name": "n"}
+    assert set(DECLARED) == set(Manifest.model_fields)
 
 
 def test_settings_are_checked_against_the_plugins_schema_and_completed():
