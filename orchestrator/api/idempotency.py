@@ -1,6 +1,5 @@
 """`Idempotency-Key`: the same request twice does its work once (CONTRACT 1)."""
 
-import json
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any
@@ -78,7 +77,7 @@ class Idempotency:
         body = bytes(response.body) if isinstance(response.body, bytes | bytearray) else b""
         if endpoint.secret_members:
             shown = {k: v for k, v in pydantic_core.from_json(body).items() if k not in endpoint.secret_members}
-            body = json.dumps(shown).encode()
+            body = pydantic_core.to_json(shown)
         headers = {name: response.headers[name] for name in _KEPT_HEADERS if name in response.headers}
         values = {"status": response.status, "headers": headers, "answer_ref": await self._blobs.put(body)}
         await self._execute(update(idempotency).where(*_where(place)).values(**values))

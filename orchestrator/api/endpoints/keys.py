@@ -68,6 +68,8 @@ async def create(call: Call) -> web.Response:
         raise Invalid(
             "expires_at: a time zone is missing", errors=[{"loc": ["expires_at"], "msg": "a time zone is missing"}]
         )
+    if wanted.expires_at is not None and wanted.expires_at <= call.rooms.clock.now():
+        raise Invalid("expires_at: is over", errors=[{"loc": ["expires_at"], "msg": "is over already"}])
     identity_id = wanted.identity_id or call.caller.owner
     key, secret = await call.rooms.keys.create(
         wanted.name, frozenset(wanted.scopes), identity_id, call.actor, expires_at=wanted.expires_at
