@@ -9,8 +9,12 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from orchestrator.api.endpoint import Endpoint
+from orchestrator.api.sse import MEDIA_TYPE as EVENTS
+from orchestrator.contracts.callers import Scope
 from orchestrator.contracts.model import View
 
+_GENERAL = ("host_denied", "origin_denied", "malformed", "method", "too_large", "media_type", "invalid", "internal")
+_KEYED = ("key_required", "key_invalid", "scope_missing", "rate_limited", "draining", "store_unavailable")
 _REF = "#/components/schemas/{model}"
 
 
@@ -94,7 +98,8 @@ def _operation(e: Endpoint, path: str, refs: dict[type[BaseModel], Any]) -> dict
     if e.body is not None:
         operation["requestBody"] = {"required": True, "content": {e.media_type: {"schema": refs[e.body]}}}
     if e.scope is not None or e.any_key:
-        operation["security"] = [{"key": []}, {"bearer": []}]
+        keyless: list[dict[str, Any]] = [{}] if e.scope is Scope.QUERY else []  # loopback, unless a setting forbids
+        operation["security"] = [{"key": []}, {"bearer": []}, *keyless]
         operation["x-scope"] = e.scope.value if e.scope else "any"
     return operation
 
@@ -108,12 +113,17 @@ def _parameters(e: Endpoint, path: str) -> list[dict[str, Any]]:
         found += [
             {"name": n, "in": "query", "schema": s} for n, s in (("limit", limit), ("after", text), ("subject", text))
         ]
+    found += [{"name": n, "in": "query", "schema": text} for n in e.query]
+    if e.media_type == EVENTS:
+        found.append({"name": "Last-Event-ID", "in": "header", "schema": {"type": "integer", "minimum": 0}})
     if e.method == "POST":
         found.append({"name": "Idempotency-Key", "in": "header", "schema": {"type": "string", "maxLength": 255}})
     return found
 
 
 def _success(e: Endpoint, refs: dict[type[BaseModel], Any]) -> dict[str, Any]:
+    if e.media_type == EVENTS:
+        return {"description": e.summary, "content": {EVENTS: {"schema": {"type": "string"}}}}
     if e.answer is None:
         return {"description": e.summary}
     schema: dict[str, Any] = refs[e.answer]
@@ -124,5 +134,12 @@ def _success(e: Endpoint, refs: dict[type[BaseModel], Any]) -> dict[str, Any]:
 
 
 def _problem(e: Endpoint, refs: dict[type[BaseModel], Any]) -> dict[str, Any]:
-    told = f"A problem; beside the general codes: {', '.join(e.codes)}" if e.codes else "A problem"
-    return {"description": told, "content": {"application/problem+json": {"schema": refs[Problem]}}}
+    codes = [*_GENERAL, *(_KEYED if e.scope or e.any_key else ()), *e.codes]
+    if "{" in e.path:
+        codes.append("not_found")
+    told = f"A problem. Its `code` is one of: {', '.join(dict.fromkeys(codes))}"
+    return {
+        "description": told,
+        "x-codes": list(dict.fromkeys(codes)),
+        "content": {"application/problem+json": {"schema": refs[Problem]}},
+    }

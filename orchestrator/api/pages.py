@@ -1,5 +1,6 @@
 """The pages that the daemon serves itself: how it is, and its interface. No script, nothing from outside."""
 
+import json
 import re
 from html import escape
 from typing import Any
@@ -35,7 +36,9 @@ def status(rooms: Rooms) -> str:
         "draining" if rooms.draining else "degraded" if any(c["status"] != "ok" for c in checks.values()) else "ok"
     )
     parts = "".join(_row(name, c["status"], c["detail"]) for name, c in checks.items())
-    plugins = "".join(_row(v.name, v.state, v.description) for v in rooms.host.views(admin=False))
+    plugins = "".join(
+        _row(v.name, v.state, v.error.message if v.error else v.description) for v in rooms.host.views(admin=False)
+    )
     return page(
         "orchestrator",
         f'<h1>orchestrator {escape(rooms.version)} <span class="{overall}">{overall}</span></h1>'
@@ -83,11 +86,20 @@ def _schema(name: str, schema: dict[str, Any]) -> str:
     required = set(schema.get("required", ()))
     rows = "".join(
         f"<tr><td><code>{escape(field)}</code>{'' if field in required else ' <span class=quiet>optional</span>'}</td>"
-        f"<td>{escape(_kind(s))}</td><td>{_prose(s.get('description', ''))}</td></tr>"
+        f"<td>{escape(_kind(s))}</td><td>{_prose(s.get('description', ''))}{_default(s)}</td></tr>"
         for field, s in schema.get("properties", {}).items()
     )
     told = _prose(schema.get("description", ""))
+    if "enum" in schema:
+        told += f" <code>{escape(_kind(schema))}</code>"
     return f'<h3 id="{escape(name)}">{escape(name)}</h3><p>{told}</p><table>{rows}</table>'
+
+
+def _default(schema: dict[str, Any]) -> str:
+    """What holds where a field is absent, if that is anything."""
+    if schema.get("default") in (None, "", [], {}):
+        return ""
+    return f' <span class="quiet">Default: <code>{escape(json.dumps(schema["default"]))}</code></span>'
 
 
 def _prose(text: str) -> str:

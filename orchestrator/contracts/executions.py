@@ -1,6 +1,6 @@
 """One execution of untrusted code: what is asked, what it may use, what happened (CONTRACT 4)."""
 
-from typing import Annotated, Literal, Protocol
+from typing import Annotated, Any, Literal, Protocol
 
 from pydantic import Field
 
@@ -45,20 +45,27 @@ class Limits(Model):
     artifacts: ArtifactCount = Field(64, description="How many files become artifacts.")
 
 
+def _limit(name: str) -> Any:
+    """A limit that a request may state, with what holds if it does not."""
+    known = Limits.model_fields[name]
+    told = f"{known.description} If absent: {known.default:,}, or what the profile says."
+    return Field(None, description=told)
+
+
 class LimitsRequest(Model):
     """The limits that a request states; the profile's defaults hold for the rest."""
 
-    wall_ms: Positive | None = None
-    cpu_ms: Positive | None = None
-    memory_bytes: MemoryBytes | None = None
-    pids: Pids | None = None
-    disk_bytes: DiskBytes | None = None
-    inodes: Inodes | None = None
-    open_files: OpenFiles | None = None
-    stdout_bytes: Positive | None = None
-    stderr_bytes: Positive | None = None
-    artifact_bytes: Positive | None = None
-    artifacts: ArtifactCount | None = None
+    wall_ms: Positive | None = _limit("wall_ms")
+    cpu_ms: Positive | None = _limit("cpu_ms")
+    memory_bytes: MemoryBytes | None = _limit("memory_bytes")
+    pids: Pids | None = _limit("pids")
+    disk_bytes: DiskBytes | None = _limit("disk_bytes")
+    inodes: Inodes | None = _limit("inodes")
+    open_files: OpenFiles | None = _limit("open_files")
+    stdout_bytes: Positive | None = _limit("stdout_bytes")
+    stderr_bytes: Positive | None = _limit("stderr_bytes")
+    artifact_bytes: Positive | None = _limit("artifact_bytes")
+    artifacts: ArtifactCount | None = _limit("artifacts")
 
 
 class Base64File(Model):
