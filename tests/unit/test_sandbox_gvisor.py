@@ -1,6 +1,7 @@
 """What gVisor is told and what is read of it, and what is refused for want of a limit or of a kernel (CONTRACT 4)."""
 
 import json
+import shutil
 from types import SimpleNamespace
 
 import pytest
@@ -62,10 +63,11 @@ def test_gvisor_is_told_enosys_in_the_only_way_it_knows():
         seccomp.compiled({"architectures": [], "allow": [], "refuse": [{"names": "x", "errno": 22}]}, errno=False)
 
 
-FIRST = {"cpuacct/cpuacct.usage": "5000000\n", "memory/memory.max_usage_in_bytes": "70\n"}
-TOGETHER = {"cpu,cpuacct/cpuacct.usage": "5000000\n", "memory/memory.max_usage_in_bytes": "70\n"}
-SECOND = {"cpu.stat": "usage_usec 5000\nuser_usec 1\n", "memory.peak": "70\n", "memory.current": "60\n"}
-OLDER = {"cpu.stat": "usage_usec 5000\n", "memory.current": "70\n"}
+OOM = "oom_kill_disable 0\nunder_oom 0\noom_kill 2\n"
+FIRST = {"cpuacct/cpuacct.usage": "5000000\n", "memory/memory.max_usage_in_bytes": "70\n", "memory/memory.oom_control": OOM}
+TOGETHER = {"cpu,cpuacct/cpuacct.usage": "5000000\n", **{name: text for name, text in FIRST.items() if "cpu" not in name}}
+OLDER = {"cpu.stat": "usage_usec 5000\nuser_usec 1\n", "memory.current": "70\n", "memory.events": "oom 3\noom_kill 2\n"}
+SECOND = {**OLDER, "memory.peak": "70\n", "memory.current": "60\n"}
 
 
 @pytest.mark.parametrize("place", ["docker/abc", "system.slice/docker-abc.scope"])
@@ -78,7 +80,9 @@ def test_the_hosts_counts_are_read_from_either_version_and_either_driver(tmp_pat
         file.write_text(text)
     if files in (SECOND, OLDER):
         (tmp_path / "cgroup.controllers").write_text("cpu memory")
-    group = gvisor.Group("abc", tmp_path)
-    assert (group.cpu_ns(), group.peak_bytes()) == (5_000_000, 70)
     with pytest.raises(Unavailable, match="register runsc without --ignore-cgroups"):
         gvisor.Group("another", tmp_path)
+    group = gvisor.Group("abc", tmp_path)
+    assert group.counts() == gvisor.Counts(cpu_ns=5_000_000, peak_bytes=70, oom_kills=2)
+    shutil.rmtree(tmp_path)
+    assert group.counts() is None

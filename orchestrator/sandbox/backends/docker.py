@@ -175,7 +175,7 @@ class DockerBackend:
         return RunnerWorker(self, name, kind, stream, meter)
 
     def _meter(self, name: str) -> Meter:
-        return Meter(gvisor.Group(self._engine.inspect_container(name)["Id"]), self.settings.cpus)
+        return Meter(gvisor.Group(self._engine.inspect_container(name)["Id"]))
 
     def _reap(self) -> int:
         gone = 0

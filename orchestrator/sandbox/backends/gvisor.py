@@ -5,6 +5,7 @@ counts no inodes, and its counts of processor time can be evaded. The host's con
 `runsc` puts sentry and all, holds what is left: memory, with the sentry's own; processor time; and enough tasks.
 """
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,34 +35,57 @@ def adapt(host: dict[str, Any], kind: WorkerClass) -> dict[str, Any]:
     return {**host, "Memory": memory, "MemorySwap": memory, "PidsLimit": tasks, "Tmpfs": tmpfs}
 
 
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """The kernel's, since the container's start, the sentry's use included."""
+
+    cpu_ns: int
+    peak_bytes: int
+    oom_kills: int
+
+
 class Group:
     """The host's control group of one container, in either version, for reading."""
 
     def __init__(self, container: str, root: Path = _ROOT) -> None:
         """`container` is its whole id. Raises `Unavailable` where there is no such group, or it cannot be read."""
-        self._version = 2 if (root / "cgroup.controllers").exists() else 1
+        first = not (root / "cgroup.controllers").exists()
         try:
-            self._cpu = _folder(root, "cpuacct" if self._version == 1 else None, container)
-            self._memory = _folder(root, "memory" if self._version == 1 else None, container)
-            self.cpu_ns()
+            self._cpu = _folder(root, "cpuacct" if first else None, container)
+            self._memory = _folder(root, "memory" if first else None, container)
+            self._read = self._first if first else self._second
+            self._read()
         except OSError as fault:
             raise Unavailable(
                 "the control group of a container is not to be seen, so nobody bounds it: register runsc without "
                 f"--ignore-cgroups, in an engine of this machine ({fault})"
             ) from fault
 
-    def cpu_ns(self) -> int:
-        """Processor time since its start, the sentry's included. Raises `OSError` once the container is gone."""
-        if self._version == 1:
-            return int((self._cpu / "cpuacct.usage").read_text())
-        fields = dict(line.split() for line in (self._cpu / "cpu.stat").read_text().splitlines())
-        return int(fields["usage_usec"]) * 1000
+    def counts(self) -> Counts | None:
+        """What it counts now; None once the container is gone, as its worker's stream tells soon."""
+        try:
+            return self._read()
+        except OSError:
+            return None
 
-    def peak_bytes(self) -> int:
-        """The most memory that it had at one time, or has now where the kernel keeps no peak. Raises `OSError`."""
-        names = ("memory.max_usage_in_bytes",) if self._version == 1 else ("memory.peak", "memory.current")
-        file = next((self._memory / name for name in names if (self._memory / name).exists()), self._memory / names[-1])
-        return int(file.read_text())
+    def _first(self) -> Counts:
+        return Counts(
+            cpu_ns=int((self._cpu / "cpuacct.usage").read_text()),
+            peak_bytes=int((self._memory / "memory.max_usage_in_bytes").read_text()),
+            oom_kills=_field(self._memory / "memory.oom_control", "oom_kill"),
+        )
+
+    def _second(self) -> Counts:
+        peak = self._memory / "memory.peak"  # which older kernels do not keep
+        return Counts(
+            cpu_ns=_field(self._cpu / "cpu.stat", "usage_usec") * 1000,
+            peak_bytes=int((peak if peak.exists() else self._memory / "memory.current").read_text()),
+            oom_kills=_field(self._memory / "memory.events", "oom_kill"),
+        )
+
+
+def _field(file: Path, name: str) -> int:
+    return int(dict(line.split() for line in file.read_text().splitlines())[name])
 
 
 def _folder(root: Path, controller: str | None, container: str) -> Path:

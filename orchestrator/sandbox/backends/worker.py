@@ -181,7 +181,8 @@ class RunnerWorker:
         """Have it killed and proven dead; the backend's word is the second witness for memory."""
         outcome.evidence = None
         try:
-            for_memory = await self._owner.kill(self.id, ended=outcome.loss == "died")
+            seen = self._meter is not None and self._meter.ran_out_of_memory
+            for_memory = await self._owner.kill(self.id, ended=outcome.loss == "died" and not seen) or seen
             if for_memory and outcome.loss == "died" and outcome.started and not self._was_short:
                 outcome.loss = "oom"
         except Unavailable as fault:
