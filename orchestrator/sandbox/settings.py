@@ -94,4 +94,4 @@ class SandboxSettings(Model):
     @property
     def kernel(self) -> Kernel:
         """Whether jobs speak to the host's own kernel."""
-        return "separate" if self.runtime == "runsc" else "shared"
+        return "separate" if self.engine == "docker" and self.runtime == "runsc" else "shared"

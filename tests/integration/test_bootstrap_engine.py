@@ -2,12 +2,10 @@
 
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,8 +15,8 @@ from orchestrator.bootstrap import processes
 from orchestrator.bootstrap.client import Answer, EngineClient
 from orchestrator.bootstrap.console import Console, Problem
 from orchestrator.bootstrap.contexts import Endpoint, endpoints
-from orchestrator.bootstrap.dockerd import OwnEngine
 from orchestrator.bootstrap.machine import Machine
+from tests.own_engine import own_engine, own_folder
 
 _SLEEPER = [sys.executable, "-c", "import sys, time; print(1, flush=True); time.sleep(600)"]
 _STUBBORN = [
@@ -29,21 +27,8 @@ _STUBBORN = [
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """Short enough for the path of a socket, and on a disk that an engine can keep images on."""
-    path = Path(tempfile.mkdtemp(dir="/var/tmp", prefix="e"))
-    yield path
-    shutil.rmtree(path)
-
-
-def own_engine(folder: Path) -> OwnEngine:
-    """An engine beside the machine's own, sharing nothing with it."""
-    paths = {"data-root": "data", "exec-root": "exec", "pidfile": "docker.pid"}
-    options = {name: str(folder / path) for name, path in paths.items()}
-    options |= {"containerd-namespace": folder.name, "containerd-plugins-namespace": f"{folder.name}-plugins"}
-    return OwnEngine(
-        socket=folder / "docker.sock", record=folder / "engine.json", log=folder / "engine.log", run=folder / "run",
-        config=folder / "daemon.json", options=options,
-    )  # fmt: skip
+    with own_folder() as path:
+        yield path
 
 
 @pytest.mark.engine
