@@ -148,8 +148,8 @@ def say_done(code: int, value: bytes | None) -> None:
 def become(brief: Brief, *, bound_processes: bool) -> None:
     """Take on the job's limits, environment and input; but for a session, let go of the runner's last descriptors.
 
-    `bound_processes` is for a kernel of the container's own, which has no other bound. It counts the user's processes
-    in this container alone, without the runner and without this one, which was root's when it was made.
+    `bound_processes` is for where no control group bounds them. The kernel counts the user's processes, and a user is
+    one container's alone: without the runner, and in gVisor without this one, which was root's when it was made.
     """
     resource.setrlimit(resource.RLIMIT_NOFILE, (brief.limits["open_files"],) * 2)
     if bound_processes:

@@ -31,11 +31,11 @@ VERSION = 2
 class Runner:
     """Serves one job after another. Its loop returns in a child that shall become a job, and never in the parent."""
 
-    def __init__(self, first_uid: int, uids: int, milli_cpus: int, separate: int) -> None:
-        """`separate` is 1 where this kernel is the container's own: it bounds processes by user, and counts no use."""
+    def __init__(self, first_uid: int, uids: int, milli_cpus: int, counted_by: str) -> None:
+        """`counted_by` says who counts what a job uses, as `Counters` has it."""
         self._uids = [first_uid + number for number in range(uids)]
         self._milli_cpus = milli_cpus
-        self._counters = Counters(separate=bool(separate))
+        self._counters = Counters(counted_by)
         self._wake = _wake_at_child_end()
 
     def serve(self) -> None:
@@ -168,10 +168,10 @@ if __name__ == "__main__":
         raise SystemExit("this is process 1 of a container; anywhere else it would kill what is not its own")
     gc.freeze()  # what is here now is the runner's: a job's collections need not look at it
     try:
-        first_uid, uids, milli_cpus, separate = map(int, sys.argv[1:5])
-        if separate:
+        *numbers, counted_by = sys.argv[1:5]
+        if counted_by == "host":
             place.move_aside()
-        Runner(first_uid, uids, milli_cpus, separate).serve()
+        Runner(*map(int, numbers), counted_by=counted_by).serve()
     except frames.HostGone:
         os._exit(0)  # and the kernel ends whatever is left in the container with its process 1
     except residue.Doubt as doubt:
@@ -179,7 +179,7 @@ if __name__ == "__main__":
         sys.stderr.flush()
         os._exit(1)
     told = embryo.take_brief()
-    embryo.become(told, bound_processes=bool(separate))
+    embryo.become(told, bound_processes=counted_by != "group")
     if told.command:
         os.execve(told.command[0], [*told.command, *map(os.fsencode, told.args)], os.environb)  # noqa: S606 - the job
     if told.session:

@@ -17,7 +17,7 @@ def container(settings: SandboxSettings, kind: WorkerClass, labels: dict[str, st
     host = _host(settings, kind)
     return {
         "Image": kind.image,
-        "Entrypoint": worker.command(settings, uids),
+        "Entrypoint": worker.command(settings, uids, "host" if separate else "group"),
         "Env": [f"{name}={value}" for name, value in ENVIRONMENT.items()],
         "Hostname": "sandbox",
         "User": "0:0",

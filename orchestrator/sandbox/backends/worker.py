@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Coroutine
-from typing import Any, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
 import structlog
 
@@ -25,9 +25,13 @@ GATHER_S = 20.0
 """How long the listing and fetching of artifacts may take."""
 
 
-def command(settings: SandboxSettings, uids: range) -> list[str]:
-    """How the runner is started: its program, the ids of its jobs, processors, whether the kernel is its own."""
-    words = (uids.start, len(uids), int(settings.cpus * 1e3), int(settings.kernel == "separate"))
+CountedBy = Literal["group", "host", "runner"]
+"""Who counts what a job uses: a control group that it sees, the host from outside, or the runner as well as it can."""
+
+
+def command(settings: SandboxSettings, uids: range, counted_by: CountedBy = "group") -> list[str]:
+    """How the runner is started: its program, the ids of its jobs, processors, and who counts."""
+    words = (uids.start, len(uids), int(settings.cpus * 1e3), counted_by)
     return ["/usr/bin/python3", f"{RUNNER_HOME}/main.py", *map(str, words)]
 
 
