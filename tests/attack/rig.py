@@ -13,6 +13,7 @@ from orchestrator.kernel.ids import new_id
 from orchestrator.kernel.metrics import Metrics
 from orchestrator.kernel.tasks import Supervisor
 from orchestrator.sandbox import engines
+from orchestrator.sandbox.backends.cgroups import HOME
 from orchestrator.sandbox.backends.docker import LABEL_DAEMON
 from orchestrator.sandbox.backends.names import BLOCKS, UIDS_EACH
 from orchestrator.sandbox.service import CAPABILITY, Sandbox
@@ -73,7 +74,7 @@ async def opened(
     finally:
         await box.sandbox.close()
         await supervisor.close()
-    assert containers(name) == []
+    assert left_behind(settings, name) == []
     assert processes(settings) == []
 
 
@@ -86,6 +87,16 @@ def permit_for(execution_id: str) -> Permit:
 
 def allow(permit: Permit, capability: str, subject: str) -> None:
     assert (permit.capability, permit.subject) == (capability, subject)
+
+
+def left_behind(settings: SandboxSettings, daemon: str) -> list[Any]:
+    """What of a daemon's workers is still there: containers of the engine, or control groups of ours."""
+    return containers(daemon) if settings.engine == "docker" else groups(daemon)
+
+
+def groups(daemon: str) -> list[Path]:
+    """Control groups of a daemon's workers, in whichever version."""
+    return [path for top in ("", "*/") for path in Path("/sys/fs/cgroup").glob(f"{top}{HOME}/{daemon}.*")]
 
 
 def containers(daemon: str) -> list[dict[str, Any]]:

@@ -39,7 +39,7 @@ def test_version_one_has_a_folder_by_controller_and_shared_ones_once(tmp_path):
     seen = written(group)
     assert seen["memory.limit_in_bytes"] == seen.get("memory.memsw.limit_in_bytes", str(2**27)) == str(2**27)
     assert (seen["pids.max"], seen["cpu.cfs_quota_us"], seen["cpu.cfs_period_us"]) == ("65", "150000", "100000")
-    assert groups.names() == {"a"}
+    assert groups.all() == [group]
 
 
 def test_version_two_is_one_folder_with_the_controllers_handed_down(tmp_path):

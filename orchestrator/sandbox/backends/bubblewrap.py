@@ -11,6 +11,7 @@ from typing import TypeVar
 import structlog
 
 from orchestrator.contracts.errors import Unavailable
+from orchestrator.contracts.executions import LimitName
 from orchestrator.kernel.canonical import digest_of, sha256_hex
 from orchestrator.kernel.threads import DaemonThreads
 from orchestrator.sandbox import bpf, dialogue, images
@@ -37,6 +38,10 @@ from orchestrator.sandbox.settings import SandboxSettings
 log = structlog.get_logger("sandbox")
 T = TypeVar("T")
 
+UNENFORCED: tuple[LimitName, ...] = ("memory_bytes", "cpu_ms")
+"""What only a control group can hold. Without one each process has a bound of its own, and the runner counts."""
+STACK_BYTES = 8 * 2**20
+"""What a thread reserves and rarely uses: a bound of a process has to leave room for that."""
 _OUTSIDE = 1
 """Processes of a worker that are not in its namespace: `bwrap` itself, which waits."""
 
@@ -69,7 +74,7 @@ class BubblewrapBackend:
         return await self._in_thread(lambda: self._connect(profiles))
 
     async def ping(self) -> None:
-        for path in (Path(self._used[0].bwrap), *map(self._roots.root, self._images.values())):
+        for path in (Path(self._known.bwrap), *map(self._roots.root, self._images.values())):
             if not path.exists():
                 raise Unavailable(f"{path} is not there any more")
 
@@ -98,9 +103,10 @@ class BubblewrapBackend:
         try:
             async with asyncio.timeout(self.settings.engine_timeout_ms / 1e3):
                 await self._live[name].end()
-        except TimeoutError:
-            raise Unavailable("a worker that was killed does not end") from None
-        return await self._in_thread(self._group(name).oom_kills) > 0
+        except (TimeoutError, KeyError):
+            raise Unavailable("a worker that was killed does not end, or is gone") from None
+        group = self._group(name)
+        return group is not None and await self._in_thread(group.oom_kills) > 0
 
     async def remove(self, name: str) -> None:
         """Kill a worker and remove its control group. Never raises: what stays is reaped later."""
@@ -109,7 +115,8 @@ class BubblewrapBackend:
             async with asyncio.timeout(self.settings.engine_timeout_ms / 1e3):
                 if process is not None:
                     await process.end()
-                await self._in_thread(self._group(name).dissolve)
+                if (group := self._group(name)) is not None:
+                    await self._in_thread(group.dissolve)
         except (TimeoutError, Unavailable) as fault:
             log.warning("sandbox.not_removed", worker=name, reason=str(fault))
         finally:
@@ -118,21 +125,26 @@ class BubblewrapBackend:
                 process.let_go()
 
     async def _launch(self, name: str, uids: range, kind: WorkerClass) -> RunnerWorker:
-        tools, groups = self._used
-        image = self._images.get(kind.image)
-        if image is None:
-            raise Unavailable(f"there is no image {kind.image} any more")
-        bounds = Bounds(kind.memory_bytes, kind.pids + _OUTSIDE, self.settings.cpus)
-        group = await self._in_thread(lambda: groups.make(self._group(name).name, bounds))
-        place = Place(self._roots.root(image), self._roots.stage(image), group)
-        mounts, runner = walls.tmpfs(self.settings, kind), worker.command(self.settings, uids)
+        tools = self._known
+        place = await self._in_thread(lambda: self._place(name, kind))
+        runner = worker.command(self.settings, uids, "runner" if place.group is None else "group")
         process = self._live[name] = await bubblewrap_process.start(
-            lambda filter_fd, told: bubblewrap_command.command(tools, place, mounts, runner, filter_fd, told),
-            bpf.program(),
+            lambda filter_fd, told: bubblewrap_command.command(tools, place, runner, filter_fd, told), bpf.program()
         )
         await dialogue.greet(process)
         process.know_inner()
         return RunnerWorker(self, name, kind, process)
+
+    def _place(self, name: str, kind: WorkerClass) -> Place:
+        image, group = self._images.get(kind.image), None
+        if image is None:
+            raise Unavailable(f"there is no image {kind.image} any more")
+        if self._groups is not None:
+            bounds = Bounds(kind.memory_bytes, kind.pids + _OUTSIDE, self.settings.cpus)
+            group = self._groups.make(self._full_name(name), bounds)
+        data_bytes = kind.memory_bytes + kind.pids * STACK_BYTES
+        tmpfs = walls.tmpfs(self.settings, kind)
+        return Place(self._roots.root(image), self._roots.stage(image), tmpfs, group, data_bytes)
 
     async def _give_up(self, name: str) -> str:
         """Remove a worker that did not come up; its last words."""
@@ -142,13 +154,16 @@ class BubblewrapBackend:
         return said.decode(errors="replace").strip()
 
     @property
-    def _used(self) -> tuple[Tools, Groups]:
-        if self._tools is None or self._groups is None:
+    def _known(self) -> Tools:
+        if self._tools is None:
             raise Unavailable("bubblewrap was not looked for yet")
-        return self._tools, self._groups
+        return self._tools
 
-    def _group(self, name: str) -> Group:
-        return self._used[1].group(f"{self._daemon_id}.{name}")
+    def _full_name(self, name: str) -> str:
+        return f"{self._daemon_id}.{name}"
+
+    def _group(self, name: str) -> Group | None:
+        return None if self._groups is None else self._groups.group(self._full_name(name))
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         try:
@@ -157,11 +172,8 @@ class BubblewrapBackend:
             raise Unavailable(f"this machine failed: {fault}") from fault
 
     def _connect(self, profiles: Mapping[str, Profile]) -> Facts:
-        tools = bubblewrap_command.tools()
-        groups = cgroups.find(Path("/proc/mounts").read_text())
-        if groups is None:
-            raise Unavailable("this machine has no control groups for memory, processes and processors")
-        groups.prepare()
+        tools = bubblewrap_command.tools(rootless=os.geteuid() != 0)
+        groups = _groups()
         there = {name: images.current(self._roots, profile) for name, profile in profiles.items()}
         found = {name: image for name, image in there.items() if image is not None}
         self._hold([self._roots.hold(image) for image in found.values()])
@@ -169,11 +181,12 @@ class BubblewrapBackend:
         self._tools, self._groups = tools, groups
         references = {name: image.reference for name, image in found.items()}
         key = digest_of([
-            [bubblewrap_command.version(tools), platform.release(), groups.version],
+            [bubblewrap_command.version(tools), tools.rootless, platform.release(), groups and groups.version],
             [sha256_hex(bpf.program()), self.settings.cpus, self.settings.shm_bytes],
         ])  # fmt: skip
         packages = {name: image.versions for name, image in found.items()}
-        return Facts("bubblewrap", "bwrap", key, references, dev=True, packages=packages)
+        lacking = UNENFORCED if groups is None else ()
+        return Facts("bubblewrap", "bwrap", key, references, lacking, dev=True, packages=packages)
 
     def _hold(self, fds: list[int]) -> None:
         """Keep these images from being removed, and no others any more."""
@@ -183,11 +196,9 @@ class BubblewrapBackend:
 
     def _reap(self) -> int:
         """What is left of our own earlier lives, and what others left empty long ago: a worker dies with its daemon."""
-        groups = self._used[1]
         gone = 0
-        for full in groups.names():
-            daemon, _, name = full.partition(".")
-            group = groups.group(full)
+        for group in self._groups.all() if self._groups else ():
+            daemon, _, name = group.name.partition(".")
             if self._is_dead(group) if daemon != self._daemon_id else name not in self._names:
                 group.dissolve()
                 gone += 1
@@ -197,3 +208,15 @@ class BubblewrapBackend:
         """Whether another daemon's group is left over."""
         age_s = time.time() - max(place.stat().st_mtime for place in group.places)
         return age_s > self.settings.lease_s and not group.processes()
+
+
+def _groups() -> Groups | None:
+    """Where control groups can be made, ready for that; None where they cannot, and limits are lacking then."""
+    found = cgroups.find(Path("/proc/mounts").read_text())
+    try:
+        if found is not None:
+            found.prepare()
+    except OSError as fault:
+        log.warning("sandbox.no_control_groups", reason=str(fault))
+        return None
+    return found

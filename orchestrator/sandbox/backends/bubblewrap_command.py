@@ -2,7 +2,8 @@
 
 `bwrap` mounts a tmpfs with no bound for inodes. So the three places that can be written are mounted first, in a mount
 namespace that only this worker has, and `bwrap` is told to bind them; a few lines of shell do that and enter the
-control group, before `bwrap` takes every right away that they needed.
+control group, before `bwrap` takes every right away that they needed. Without root all this happens in a user
+namespace, where the user is root and has the ids that the system lends to him.
 """
 
 import shutil
@@ -26,35 +27,47 @@ _KEEP = [f"+{name.lower()}" for name in walls.CAPABILITIES]
 _INHERITED = ["--clear-groups", "--inh-caps=-all," + ",".join([*_KEEP, "+sys_admin", "+net_admin", "+dac_override"])]
 _BOUNDED = ["--bounding-set=-all," + ",".join(_KEEP)]
 """For `setpriv`, one after the other: `bwrap` inherits what it mounts with, and hands on only what a runner keeps."""
-_NAMESPACES = ("ipc", "pid", "net", "uts", "cgroup")  # not user: root needs none, and would be the only one in it
+_USER = ["--user", "--map-root-user", "--map-auto"]
+_NAMESPACES = ("ipc", "pid", "net", "uts", "cgroup")  # not user: whoever gets here is root, in the first or in his own
 _INTERFACES = "/sys/class/net/lo"
 
 
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """The programs that it takes, by their paths."""
+    """The programs that it takes, by their paths; `rootless` where the daemon is not root."""
 
     bwrap: str
     unshare: str
     setpriv: str
+    prlimit: str
+    rootless: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """What one worker stands on: its root, the folders that are mounted over, its control group."""
+    """What one worker stands on: its root, what is mounted where, its group; `data_bytes` bound a process without one.
+
+    `tmpfs` has mount options by place, and each is mounted over its folder of `stage` first.
+    """
 
     root: Path
     stage: Path
-    group: Group
+    tmpfs: Mapping[str, str]
+    group: Group | None
+    data_bytes: int
 
 
-def tools() -> Tools:
-    """Find the programs. Raises `Unavailable`, naming the package that has them."""
-    found = {name: shutil.which(name) for name in ("bwrap", "unshare", "setpriv")}
+def tools(*, rootless: bool) -> Tools:
+    """Find the programs. Raises `Unavailable`, naming the packages that have them."""
+    needed = {"bwrap": "bubblewrap", **dict.fromkeys(("unshare", "setpriv", "prlimit"), "util-linux")}
+    if rootless:
+        needed["newuidmap"] = "uidmap"  # unshare calls it
+    found = {name: shutil.which(name) for name in needed}
     if missing := [name for name, path in found.items() if path is None]:
-        package = "bubblewrap" if missing == ["bwrap"] else "bubblewrap util-linux"
-        raise Unavailable(f"{', '.join(missing)} is missing; mend it with: apt-get install {package}")
-    return Tools(**{name: path for name, path in found.items() if path is not None})
+        packages = " ".join(dict.fromkeys(needed[name] for name in missing))
+        raise Unavailable(f"{', '.join(missing)} is missing; mend it with: apt-get install {packages}")
+    paths = {name: path for name, path in found.items() if path is not None}
+    return Tools(paths["bwrap"], paths["unshare"], paths["setpriv"], paths["prlimit"], rootless)
 
 
 def version(tools: Tools) -> str:
@@ -63,33 +76,33 @@ def version(tools: Tools) -> str:
     return done.stdout.strip()
 
 
-def command(
-    tools: Tools, place: Place, tmpfs: Mapping[str, str], runner: list[str], filter_fd: int, info_fd: int
-) -> list[str]:
+def command(tools: Tools, place: Place, runner: list[str], filter_fd: int, info_fd: int) -> list[str]:
     """The whole command line; from `filter_fd` the system call filter is read, to `info_fd` the child's id is told."""
+    group, mounts = place.group, place.tmpfs.items()
     return [
-        tools.unshare, "--mount", "--propagation", "private", "--", "/bin/sh", "-c", _SHELL, "sh",
-        *map(str, place.group.doors),
-        "mount", *(word for name, options in tmpfs.items() for word in (options, str(staged(place.stage, name)))),
-        "exec", tools.setpriv, *_INHERITED, tools.setpriv, *_BOUNDED, tools.bwrap, *_walls(place, tmpfs),
+        tools.unshare, *(_USER if tools.rootless else ()), "--mount", "--propagation", "private", "--",
+        "/bin/sh", "-c", _SHELL, "sh", *(map(str, group.doors) if group else ()),
+        "mount", *(word for name, options in mounts for word in (options, str(staged(place.stage, name)))),
+        "exec", *(() if group else (tools.prlimit, f"--data={place.data_bytes}")),
+        tools.setpriv, *_INHERITED, tools.setpriv, *_BOUNDED, tools.bwrap, *_walls(place),
         "--seccomp", str(filter_fd), "--info-fd", str(info_fd), "--", *runner,
     ]  # fmt: skip
 
 
-def _walls(place: Place, tmpfs: Mapping[str, str]) -> Iterator[str]:
+def _walls(place: Place) -> Iterator[str]:
     yield from (f"--unshare-{kind}" for kind in _NAMESPACES)
     yield from ("--as-pid-1", "--die-with-parent", "--new-session", "--hostname", "sandbox", "--clearenv")
     yield from ("--cap-drop", "ALL", *(word for name in walls.CAPABILITIES for word in ("--cap-add", f"CAP_{name}")))
     yield from ("--ro-bind", str(place.root), "/", "--proc", "/proc", "--dev", "/dev")
-    for name in tmpfs:
+    for name in place.tmpfs:
         yield from ("--bind", str(staged(place.stage, name)), name)
     yield from ("--remount-ro", "/dev", *_sys(place.group), *_kernel_files(), "--chdir", "/")
 
 
-def _sys(group: Group) -> Iterator[str]:
+def _sys(group: Group | None) -> Iterator[str]:
     """`bwrap` mounts no sysfs, and few miss it: the one interface by name, and the counts of the worker's own group."""
     yield from ("--tmpfs", "/sys", "--dir", _INTERFACES)
-    for controller, folder in group.folders.items():
+    for controller, folder in group.folders.items() if group else ():
         yield from ("--ro-bind", str(folder), f"/sys/fs/cgroup/{controller}".rstrip("/"))
     yield from ("--remount-ro", "/sys")
 

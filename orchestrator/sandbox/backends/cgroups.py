@@ -89,6 +89,8 @@ class Groups:
         """Make our own folder in each hierarchy, and hand the controllers down to it. Raises `OSError`."""
         for home in self._homes.values():
             home.mkdir(exist_ok=True)
+            if not os.access(home, os.W_OK):
+                raise PermissionError(f"{home} belongs to somebody else")
         if self.version == 2:
             for folder in (self._tops[""], self._homes[""]):
                 (folder / "cgroup.subtree_control").write_text(" ".join(f"+{name}" for name in _SECOND))
@@ -113,9 +115,10 @@ class Groups:
         """The group of this name, there or not."""
         return Group(name, self.version, {controller: home / name for controller, home in self._homes.items()})
 
-    def names(self) -> set[str]:
-        """Names of the groups that are there in any hierarchy."""
-        return {folder.name for home in self._homes.values() for folder in home.iterdir() if folder.is_dir()}
+    def all(self) -> list[Group]:
+        """Those that are there, in any hierarchy."""
+        names = {folder.name for home in self._homes.values() for folder in home.iterdir() if folder.is_dir()}
+        return [self.group(name) for name in sorted(names)]
 
 
 def find(mounts: str) -> Groups | None:

@@ -1,0 +1,365 @@
+"""Workers behind bubblewrap: what a result says, what a worker is made of, and what is left of it: nothing (CONTRACT 4)."""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from orchestrator.contracts.errors import Unavailable
+from orchestrator.kernel.ids import new_id
+from orchestrator.sandbox import images
+from orchestrator.sandbox.backends import bubblewrap_roots, cgroups, names
+from orchestrator.sandbox.backends.bubblewrap_roots import Roots
+from orchestrator.sandbox.backends.cgroups import Bounds
+from orchestrator.sandbox.settings import SandboxSettings
+from tests.attack.rig import IDS, IMAGES, Told, groups, opened, processes
+
+ROOT = Path(__file__).parents[2]
+SETTINGS = SandboxSettings(engine="bubblewrap", armed=0, uid_first=IDS + 1_200)
+MIB = 2**20
+
+
+@pytest.fixture(scope="module")
+def state(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    images.build(SETTINGS, IMAGES, "default", lambda _: None)
+    return tmp_path_factory.mktemp("state")
+
+
+@pytest.fixture
+async def box(state):
+    async with opened(state, SETTINGS) as box:
+        assert box.sandbox.health()[0] == "ok", box.sandbox.health()
+        yield box
+
+
+async def test_a_result_says_that_it_is_for_development(box):
+    """CONTRACT 4: `sandbox.dev: true` in every result; no limit is lacking, and there is no network."""
+    outcome = await box.run("print(6 * 7)")
+    assert (outcome.status, outcome.stdout) == ("ok", "42\n"), outcome
+    where = outcome.sandbox
+    assert (where.engine, where.runtime, where.dev, where.network) == ("bubblewrap", "bwrap", True, "none")
+    assert where.limits_unenforced == []
+    assert where.image.startswith("orchestrator-sandbox/default@sha256:")
+    assert box.sandbox.health() == ("ok", "bubblewrap with bwrap, 0 armed")
+
+
+async def test_nothing_of_the_machine_is_in_a_worker(box):
+    """R2-17: own namespaces, no capability even to be had, minimal devices, no interface but loopback."""
+    code = """
+import json, os
+status = dict(line.split(':', 1) for line in open('/proc/self/status'))
+print(json.dumps({
+    'namespaces': {kind: os.readlink(f'/proc/self/ns/{kind}') for kind in os.listdir('/proc/self/ns')},
+    'bounding': int(status['CapBnd'], 16), 'pid': os.getpid(), 'host': os.uname().nodename,
+    'interfaces': [line.split(':')[0].strip() for line in open('/proc/net/dev') if ':' in line],
+    'top': sorted(os.listdir('/')), 'sys': sorted(os.listdir('/sys')), 'groups': open('/proc/self/cgroup').read(),
+    'options': {line.split()[1]: line.split()[3] for line in open('/proc/mounts')},
+}))
+"""
+    seen = json.loads((await box.run(code)).stdout)
+    own = {kind: os.readlink(f"/proc/self/ns/{kind}") for kind in ("ipc", "mnt", "net", "pid", "uts", "cgroup")}
+    assert {kind for kind, name in own.items() if seen["namespaces"][kind] == name} == set()
+    assert seen["bounding"] == sum(1 << number for number in (5, 6, 7))  # KILL, SETGID, SETUID: the runner's
+    assert (seen["pid"] < 10, seen["host"], seen["interfaces"]) == (True, "sandbox", ["lo"])
+    assert seen["sys"] == ["class", "fs"]
+    assert not {"run", "work", "home"} & {name for name in seen["top"] if os.path.ismount(f"/{name}")}
+    assert HOST_NAMES.isdisjoint(seen["groups"].replace("/", ".").split("."))
+    options = {place: set(words.split(",")) for place, words in seen["options"].items()}
+    assert all("ro" in options[place] for place in ("/", "/dev", "/sys", "/proc/sys"))
+    assert all({"nosuid", "nodev"} <= options[place] for place in ("/", "/box", "/program", "/dev/shm"))
+    assert all("noexec" in options[place] for place in ("/program", "/dev/shm"))
+
+
+HOST_NAMES = {"orchestrator"}
+"""What a path of the host's own control groups would show."""
+
+
+@pytest.mark.parametrize(
+    ("code", "limits", "status", "hit"),
+    [
+        ("x = b'x' * 2**27", {"memory_bytes": 32 * MIB}, "oom", ["memory_bytes"]),
+        ("f = open('/tmp/x', 'wb', 0)\nwhile f.write(b'x' * 4096): pass", {"disk_bytes": 16 * MIB}, "error", ["disk_bytes"]),
+        ("for n in range(200): open(str(n), 'w')", {"inodes": 64}, "error", ["inodes"]),
+        ("import os\nwhile True:\n try: os.fork()\n except OSError: pass", {"pids": 20, "wall_ms": 700}, "timeout", ["wall_ms", "pids"]),
+        ("while True: pass", {"cpu_ms": 100}, "timeout", ["cpu_ms"]),
+    ],
+    ids=["memory", "disk", "inodes", "pids", "cpu"],
+)  # fmt: skip
+async def test_every_limit_is_the_kernels(box, code, limits, status, hit):
+    """CONTRACT 4: nothing is in `limits_unenforced`, so each bites, and is told with its evidence."""
+    outcome = await box.run(code, limits=limits)
+    assert (outcome.status, set(outcome.limits_hit)) == (status, set(hit)), outcome
+
+
+async def test_exactly_as_many_processes_as_the_limit_says(box):
+    """CONTRACT 4: `pids` is the cgroup's; what waits outside is not the job's to count."""
+    code = """
+import os, time
+made = 0
+try:
+    while True:
+        if os.fork() == 0: time.sleep(60)
+        made += 1
+except BlockingIOError: print(made)
+"""
+    assert (await box.run(code, limits={"pids": 20})).stdout == "18\n"  # the runner and the leader are two
+
+
+async def test_a_worker_that_is_killed_from_outside_is_our_fault(box):
+    """CONTRACT 4: `infra`, may have run; the next execution is served."""
+    begun = asyncio.Event()
+    async with asyncio.TaskGroup() as group:
+        told = Told(lambda status: status == "running" and begun.set())
+        running = group.create_task(box.run("while True: pass", progress=told))
+        await begun.wait()
+        for pid in processes(SETTINGS):
+            os.kill(parent_of(pid), signal.SIGKILL)  # the runner
+    assert running.result().status == "infra"
+    assert (await box.run("print(1)")).stdout == "1\n"
+
+
+def parent_of(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+async def test_twenty_workers_leave_no_descriptor_no_group_and_no_process(state):
+    """ABUSE: after every case nothing may be left."""
+    async with opened(state, SETTINGS) as box:
+        await asyncio.gather(*(box.run("print(1)") for _ in range(4)))
+        await settled(box)
+        before = len(os.listdir("/proc/self/fd"))
+        outcomes = await asyncio.gather(*(box.run("print(1)") for _ in range(20)))
+        assert [outcome.status for outcome in outcomes] == ["ok"] * 20
+        await settled(box)
+        assert len(os.listdir("/proc/self/fd")) == before
+    assert processes(SETTINGS) == []
+
+
+async def settled(box) -> None:
+    """Wait until what was used is removed, which is done in a moment and tells nobody."""
+    async with asyncio.timeout(5):
+        while box.sandbox._pool._under_way or box.sandbox._pool._leaving:
+            await asyncio.sleep(0.01)
+
+
+async def test_a_cell_is_wiped_between_its_jobs(box):
+    """CONTRACT 4: reused, one execution at a time, wiped in between."""
+    code = "import os; print(os.listdir('.') + os.listdir('/tmp') + os.listdir('/dev/shm')); open('a', 'w'); open('/dev/shm/a', 'w')"
+    outcomes = [await box.run(code, isolation="cell") for _ in range(3)]
+    assert [(o.stdout, o.sandbox.warm) for o in outcomes] == [("[]\n", False), ("[]\n", True), ("[]\n", True)]
+
+
+PROGRAM = """
+import asyncio, sys
+from pathlib import Path
+from orchestrator.sandbox.settings import SandboxSettings
+from tests.attack.rig import Told, opened
+
+async def main(state, daemon, uid_first):
+    def told(status):
+        if status == 'running': print('running', flush=True)
+    settings = SandboxSettings(engine='bubblewrap', armed=1, uid_first=int(uid_first))
+    async with opened(Path(state), settings, daemon) as box:
+        await asyncio.gather(*(box.run('import os; os.fork()\\nwhile True: pass', progress=Told(told)) for _ in range(2)))
+
+asyncio.run(main(*sys.argv[1:]))
+"""
+
+
+async def test_workers_die_with_a_killed_daemon_and_its_next_life_sweeps_their_groups(state):
+    """R2-17: jobs die with the daemon; its next start reaps, and touches nobody else's."""
+    mine, other = new_id(), new_id()
+    settings = SETTINGS.model_copy(update={"uid_first": IDS + 3_000})
+    async with opened(state, SETTINGS, other) as neighbour:
+        victim = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", PROGRAM, str(state), mine, str(settings.uid_first), stdout=asyncio.subprocess.PIPE,
+            cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)},
+        )  # fmt: skip
+        running = 0
+        while running < 2:
+            running += await victim.stdout.readline() == b"running\n"
+        assert len(processes(settings)) >= 4
+        victim.send_signal(signal.SIGKILL)
+        await victim.wait()
+        async with asyncio.timeout(2):
+            while processes(settings):
+                await asyncio.sleep(0.01)
+        assert groups(mine)
+        async with opened(state, settings, mine):
+            assert groups(mine) == []
+        assert (await neighbour.run("print(1)")).stdout == "1\n"
+
+
+async def test_without_control_groups_it_serves_only_whom_that_does_not_matter(state, monkeypatch):
+    """CONTRACT 4: a limit that is lacking is listed, bounded where it can be, and its absence accepted by name."""
+    monkeypatch.setattr(cgroups, "find", lambda _: None)
+    async with opened(state, SETTINGS) as box:
+        status, why = box.sandbox.health()
+        assert (status, "sandbox.accept_unenforced" in why) == ("degraded", True), why
+    accepted = SETTINGS.model_copy(update={"accept_unenforced": ["memory_bytes", "cpu_ms"]})
+    async with opened(tmp_of(state), accepted) as box:
+        seen = {name: await box.run(code, limits=limits) for name, (code, limits) in BOUNDED.items()}
+    assert {name: (o.status, o.limits_hit) for name, o in seen.items()} == {
+        "memory": ("error", []), "cpu": ("timeout", ["cpu_ms"]), "of children": ("timeout", ["cpu_ms"]), "pids": ("ok", []),
+        "inodes": ("error", ["inodes"]), "wall": ("timeout", ["wall_ms"]), "threads": ("ok", []),
+    }, seen  # fmt: skip
+    assert "MemoryError" in seen["memory"].stderr
+    assert int(seen["pids"].stdout) < 20
+    assert {tuple(o.sandbox.limits_unenforced) for o in seen.values()} == {("memory_bytes", "cpu_ms")}
+
+
+BOUNDED = {
+    "memory": ("x = b'x' * 2**30", {"memory_bytes": 64 * MIB}),
+    "cpu": ("while True: pass", {"cpu_ms": 100}),
+    "of children": (
+        "import os\nwhile True:\n if not os.fork():\n  for _ in range(10**6): pass\n  os._exit(0)\n os.wait()",
+        {"cpu_ms": 200},
+    ),
+    "pids": (
+        "import os, time\nn = 0\ntry:\n while True:\n  if os.fork() == 0: time.sleep(9)\n  n += 1\nexcept OSError: print(n)",
+        {"pids": 20},
+    ),
+    "inodes": ("for n in range(200): open(str(n), 'w')", {"inodes": 64}),
+    "wall": ("import time; time.sleep(9)", {"wall_ms": 200}),
+    "threads": ("from threading import Thread\nfor t in [Thread(target=print) for _ in range(50)]: t.start()", {}),
+}
+
+
+def tmp_of(state: Path) -> Path:
+    """A state directory of its own, where no limits are known to hold."""
+    (state / "other").mkdir(exist_ok=True)
+    return state / "other"
+
+
+AS_SOMEBODY = """
+set -e
+cp /etc/passwd "$1/passwd"; echo "somebody:x:$2:$2::/:/bin/sh" >> "$1/passwd"; echo "somebody:2000000:65536" > "$1/ids"
+mount --bind "$1/passwd" /etc/passwd
+for file in /etc/subuid /etc/subgid; do mount --bind "$1/ids" $file; done
+id=$2; shift 2
+exec setpriv --reuid $id --regid $id --clear-groups --inh-caps=-all,+dac_read_search \
+    --ambient-caps=-all,+dac_read_search "$@"
+"""
+"""Become a user with lent ids, in a mount namespace where he exists; he may read the checkout, wherever that is."""
+
+ROOTLESS = """
+import asyncio, os, sys
+from orchestrator.sandbox.settings import SandboxSettings
+from tests.attack.rig import opened
+
+async def main():
+    accepted = ["memory_bytes", "cpu_ms"]
+    async with opened(None, SandboxSettings(engine="bubblewrap", armed=0, accept_unenforced=accepted)) as box:
+        assert box.sandbox.health()[0] == "ok", box.sandbox.health()
+        outcome = await box.run("print(*open('/proc/self/uid_map'))")
+        print(os.geteuid(), outcome.status, outcome.stdout.split()[:6])
+        print((await box.run("x = []\\nwhile True: x.append(bytes(2**20))")).status)
+
+asyncio.run(main())
+"""
+
+
+async def test_a_daemon_that_is_not_root_has_workers_too(state, tmp_path):
+    """CONTRACT 4: the local fallback is for who develops, and he is not root; the walls held, or it would not serve."""
+    process = await asyncio.create_subprocess_exec(
+        "unshare", "--mount", "--propagation", "private", "sh", "-c", AS_SOMEBODY, "sh", str(tmp_path), "12345",
+        sys.executable, "-B", "-c", ROOTLESS, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+        cwd=ROOT, env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    said = (await process.communicate())[0].decode().splitlines()
+    assert said[-2:] == ["12345 ok ['0', '12345', '1', '1', '2000000', '65535']", "error"], said
+
+
+async def test_without_bubblewrap_it_says_what_mends_it(state, monkeypatch):
+    """CONTRACT 4: the daemon starts, says so, answers 503; never unsandboxed."""
+    monkeypatch.setenv("PATH", "/nowhere")
+    async with opened(state, SETTINGS) as box:
+        status, why = box.sandbox.health()
+        assert (status, why) == ("degraded", "bwrap, unshare, setpriv, prlimit is missing; mend it with: apt-get install bubblewrap util-linux")
+        with pytest.raises(Unavailable):
+            await box.run("print(1)")
+
+
+def test_an_image_that_is_in_use_is_not_pruned_and_one_that_nobody_uses_is(tmp_path):
+    """CONTRACT 8 `images prune`: what no folder stands for, and no worker stands on."""
+    roots, image = Roots(tmp_path / "roots"), made(tmp_path)
+    held = roots.hold(image)
+    assert not roots.remove(image)
+    os.close(held)
+    assert roots.remove(image)
+    assert roots.found() == []
+    assert sorted(path.name for path in (tmp_path / "roots").iterdir()) == [".lock"]
+
+
+def test_an_image_comes_into_being_whole_or_not_at_all(tmp_path):
+    """What a killed build left is cleared away by the next; a broken archive leaves nothing."""
+    roots, image = Roots(tmp_path / "roots"), made(tmp_path)
+    assert [found.reference for found in roots.found()] == [image.reference]
+    assert (roots.root(image) / "etc/hosts").read_text().startswith("127.0.0.1\tlocalhost\n")
+    (tmp_path / "roots/.draft/root").mkdir(parents=True)
+    (tmp_path / "broken.tar").write_bytes(b"x" * 1000)
+    with pytest.raises(Unavailable, match="cannot be unpacked"):
+        roots.add(Folder("other"), tmp_path / "broken.tar", {})
+    assert [found.profile for found in roots.found()] == ["default"]
+    assert not (tmp_path / "roots/.draft").exists()
+
+
+def test_a_folder_that_others_can_write_to_is_not_believed(tmp_path):
+    """Fail closed: what lies there is run as root behind walls that it could choose."""
+    made(tmp_path)
+    (tmp_path / "roots").chmod(0o777)
+    with (
+        pytest.raises(Unavailable, match="others than root can write"),
+        bubblewrap_roots.shelf(SETTINGS.model_copy(update={"roots": str(tmp_path / "roots")})) as shelf,
+    ):
+        shelf.found()
+
+
+def test_a_group_is_dissolved_with_all_that_live_in_it():
+    """Either version, on this machine's own kernel."""
+    found = cgroups.find(Path("/proc/mounts").read_text())
+    assert found is not None
+    found.prepare()
+    group = found.make(f"{new_id()}.test", Bounds(64 * MIB, 10, 1.0))
+    pid = os.spawnlp(os.P_NOWAIT, "sleep", "sleep", "60")
+    for door in group.doors:
+        door.write_text(str(pid))
+    assert (group.processes(), group.oom_kills()) == ([pid], 0)
+    group.dissolve()
+    assert os.waitpid(pid, 0)[1] == signal.SIGKILL
+    assert group not in found.all()
+
+
+def test_no_two_workers_share_a_name_or_an_id():
+    """DESIGN 4: RLIMIT_NPROC counts a uid over all containers, so ids are a worker's own."""
+    given = names.Names(58_000)
+    first, second = given.take(), given.take()
+    assert first[0] != second[0]
+    assert set(first[1]).isdisjoint(second[1])
+    given.free(first[0])
+    assert (first[0] in given, second[0] in given) == (False, True)
+    taken = [uid for _ in range(names.BLOCKS - 1) for uid in given.take()[1]]
+    assert set(taken).isdisjoint(second[1])
+    assert len(set(taken)) == len(taken)
+
+
+class Folder:
+    """As much of a profile as an image is told."""
+
+    def __init__(self, name: str) -> None:
+        self.name, self.digest = name, "d" * 64
+
+
+def made(tmp_path: Path):
+    """A tiny image in a folder of its own."""
+    (tmp_path / "root/etc").mkdir(parents=True)
+    with tarfile.open(tmp_path / "root.tar", "w") as tar:
+        tar.add(tmp_path / "root", arcname=".")
+    roots = Roots(tmp_path / "roots")
+    roots.add(Folder("default"), tmp_path / "root.tar", {"python3": "3"})
+    return roots.found()[0]
