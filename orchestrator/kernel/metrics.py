@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, generate_latest
 
 _FAST = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 _SLOW = (0.1, 0.5, 1, 5, 15, 60, 300, 900, 3_600, 14_400, 86_400)
@@ -41,6 +41,9 @@ class Metrics:
             "orchestrator_sandbox_queued", "Executions waiting for a slot.", registry=self.registry
         )
         self.sandbox_running = Gauge("orchestrator_sandbox_running", "Executions running.", registry=self.registry)
+        self.sandbox_engine = Info(
+            "orchestrator_sandbox_engine", "What executions run on, as results say it.", registry=self.registry
+        )
         self.sandbox_ready = Gauge("orchestrator_sandbox_ready", "1 if executions are served.", registry=self.registry)
         self.sandbox_workers = Counter(
             "orchestrator_sandbox_workers",

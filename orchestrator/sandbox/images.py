@@ -31,6 +31,12 @@ def build(settings: SandboxSettings, images_dir: Path, profile: str, progress: P
         return image.id
 
 
+def engine(settings: SandboxSettings) -> str:
+    """The engine and its version, such as `Docker 26.1`. Raises `Unavailable`, naming what mends it."""
+    with backends.engine(settings).shelf(settings) as shelf:
+        return shelf.engine()
+
+
 def list_images(settings: SandboxSettings) -> list[Image]:
     """Our images in the engine, newest first."""
     with backends.engine(settings).shelf(settings) as shelf:

@@ -114,7 +114,8 @@ class Monitor:
     def health(self) -> tuple[Literal["ok", "degraded", "failed"], str]:
         if self._facts is None:
             return "degraded", self._why
-        return "ok", f"{self._facts.engine} with {self._facts.runtime}, {self._pool.armed} armed"
+        dev = ", for development only" if self._facts.dev else ""
+        return "ok", f"{self._facts.engine} with {self._facts.runtime}{dev}, {self._pool.armed} armed"
 
     def _renew(self) -> None:
         """Have the images looked for again, now."""
@@ -175,6 +176,7 @@ class Monitor:
         self._facts = facts
         self._defaults = known[DEFAULT_PROFILE].manifest.limits.default
         self._metrics.sandbox_ready.set(1)
+        self._metrics.sandbox_engine.info({"engine": facts.engine, "runtime": facts.runtime})
         log.info("sandbox.ready", engine=facts.engine, runtime=facts.runtime, images=facts.images)
         self._pool.arm(self._usual(facts))
 

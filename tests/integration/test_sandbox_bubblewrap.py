@@ -17,6 +17,7 @@ from orchestrator.sandbox.backends import bubblewrap_roots, cgroups, names
 from orchestrator.sandbox.backends.bubblewrap_roots import Roots
 from orchestrator.sandbox.backends.cgroups import Bounds
 from orchestrator.sandbox.settings import SandboxSettings
+from orchestrator.testing.daemons import running
 from tests.attack.rig import IDS, IMAGES, Told, groups, opened, processes
 
 ROOT = Path(__file__).parents[2]
@@ -45,7 +46,21 @@ async def test_a_result_says_that_it_is_for_development(box):
     assert (where.engine, where.runtime, where.dev, where.network) == ("bubblewrap", "bwrap", True, "none")
     assert where.limits_unenforced == []
     assert where.image.startswith("orchestrator-sandbox/default@sha256:")
-    assert box.sandbox.health() == ("ok", "bubblewrap with bwrap, 0 armed")
+    assert b'orchestrator_sandbox_engine_info{engine="bubblewrap",runtime="bwrap"} 1.0' in box.metrics.render()
+    assert images.engine(SETTINGS).startswith("bubblewrap 0.")
+    assert box.sandbox.health() == ("ok", "bubblewrap with bwrap, for development only, 0 armed")
+
+
+async def test_a_daemon_in_development_mode_serves_with_it_and_says_so_everywhere(state, tmp_path):
+    """CONTRACT 4: development mode, loopback; the readiness check, the status page and every result name the engine."""
+    settings = {"dev": True, "sandbox__engine": "bubblewrap", "sandbox__uid_first": SETTINGS.uid_first}
+    async with running(tmp_path, bundled=False, **settings) as daemon:
+        outcome = await daemon.admin.post("/v1/sandbox/executions", json={"code": "print(1)"})
+        assert (outcome.status, outcome.json["stdout"]) == (200, "1\n")
+        assert (outcome.json["sandbox"]["engine"], outcome.json["sandbox"]["dev"]) == ("bubblewrap", True)
+        checks = (await daemon.keyless.get("/readyz")).json["checks"]
+        assert checks["engine"]["detail"].startswith("bubblewrap with bwrap, for development only, ")
+        assert b"bubblewrap with bwrap" in (await daemon.keyless.get("/")).body
 
 
 async def test_nothing_of_the_machine_is_in_a_worker(box):
@@ -115,11 +130,11 @@ async def test_a_worker_that_is_killed_from_outside_is_our_fault(box):
     begun = asyncio.Event()
     async with asyncio.TaskGroup() as group:
         told = Told(lambda status: status == "running" and begun.set())
-        running = group.create_task(box.run("while True: pass", progress=told))
+        under_way = group.create_task(box.run("while True: pass", progress=told))
         await begun.wait()
         for pid in processes(SETTINGS):
             os.kill(parent_of(pid), signal.SIGKILL)  # the runner
-    assert running.result().status == "infra"
+    assert under_way.result().status == "infra"
     assert (await box.run("print(1)")).stdout == "1\n"
 
 
@@ -158,6 +173,7 @@ PROGRAM = """
 import asyncio, sys
 from pathlib import Path
 from orchestrator.sandbox.settings import SandboxSettings
+from orchestrator.testing.daemons import running
 from tests.attack.rig import Told, opened
 
 async def main(state, daemon, uid_first):
@@ -180,9 +196,9 @@ async def test_workers_die_with_a_killed_daemon_and_its_next_life_sweeps_their_g
             sys.executable, "-c", PROGRAM, str(state), mine, str(settings.uid_first), stdout=asyncio.subprocess.PIPE,
             cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)},
         )  # fmt: skip
-        running = 0
-        while running < 2:
-            running += await victim.stdout.readline() == b"running\n"
+        begun = 0
+        while begun < 2:
+            begun += await victim.stdout.readline() == b"running\n"
         assert len(processes(settings)) >= 4
         victim.send_signal(signal.SIGKILL)
         await victim.wait()
@@ -250,6 +266,7 @@ exec setpriv --reuid $id --regid $id --clear-groups --inh-caps=-all,+dac_read_se
 ROOTLESS = """
 import asyncio, os, sys
 from orchestrator.sandbox.settings import SandboxSettings
+from orchestrator.testing.daemons import running
 from tests.attack.rig import opened
 
 async def main():

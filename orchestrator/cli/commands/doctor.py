@@ -83,12 +83,12 @@ def _folders(where: Places) -> tuple[bool, str]:
 
 def _engine(sandbox: SandboxSettings) -> tuple[bool, str]:
     try:
-        found = images.list_images(sandbox)
+        engine, found = images.engine(sandbox), images.list_images(sandbox)
     except Unavailable as fault:
         return False, fault.detail
     if not found:
-        return False, "no sandbox image: orchestrator images build"
-    return True, f"answers, images for {', '.join(sorted({image.profile for image in found}))}"
+        return False, f"{engine} has no sandbox image: orchestrator images build"
+    return True, f"{engine} answers, images for {', '.join(sorted({image.profile for image in found}))}"
 
 
 def _readiness(answer: Any) -> tuple[bool, str]:

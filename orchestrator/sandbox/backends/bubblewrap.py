@@ -176,7 +176,7 @@ class BubblewrapBackend:
         groups = _groups()
         there = {name: images.current(self._roots, profile) for name, profile in profiles.items()}
         found = {name: image for name, image in there.items() if image is not None}
-        self._hold([self._roots.hold(image) for image in found.values()])
+        self._hold(list(found.values()))
         self._images = {image.id: image for image in found.values()}
         self._tools, self._groups = tools, groups
         references = {name: image.reference for name, image in found.items()}
@@ -188,11 +188,15 @@ class BubblewrapBackend:
         lacking = UNENFORCED if groups is None else ()
         return Facts("bubblewrap", "bwrap", key, references, lacking, dev=True, packages=packages)
 
-    def _hold(self, fds: list[int]) -> None:
+    def _hold(self, wanted: list[Image]) -> None:
         """Keep these images from being removed, and no others any more."""
-        for fd in self._held:
-            os.close(fd)
-        self._held = fds
+        before, self._held = self._held, []
+        try:
+            for image in wanted:
+                self._held.append(self._roots.hold(image))
+        finally:
+            for fd in before:
+                os.close(fd)
 
     def _reap(self) -> int:
         """What is left of our own earlier lives, and what others left empty long ago: a worker dies with its daemon."""

@@ -14,7 +14,6 @@ from pathlib import Path
 
 from orchestrator.contracts.errors import Unavailable
 from orchestrator.sandbox.backends import walls
-from orchestrator.sandbox.backends.bubblewrap_roots import staged
 from orchestrator.sandbox.backends.cgroups import Group
 
 _SHELL = """
@@ -47,11 +46,11 @@ class Tools:
 class Place:
     """What one worker stands on: its root, what is mounted where, its group; `data_bytes` bound a process without one.
 
-    `tmpfs` has mount options by place, and each is mounted over its folder of `stage` first.
+    `tmpfs` has mount options by place, and each is mounted over the place's folder of the `stage` first.
     """
 
     root: Path
-    stage: Path
+    stage: Mapping[str, Path]
     tmpfs: Mapping[str, str]
     group: Group | None
     data_bytes: int
@@ -78,11 +77,11 @@ def version(tools: Tools) -> str:
 
 def command(tools: Tools, place: Place, runner: list[str], filter_fd: int, info_fd: int) -> list[str]:
     """The whole command line; from `filter_fd` the system call filter is read, to `info_fd` the child's id is told."""
-    group, mounts = place.group, place.tmpfs.items()
+    group = place.group
     return [
         tools.unshare, *(_USER if tools.rootless else ()), "--mount", "--propagation", "private", "--",
         "/bin/sh", "-c", _SHELL, "sh", *(map(str, group.doors) if group else ()),
-        "mount", *(word for name, options in mounts for word in (options, str(staged(place.stage, name)))),
+        "mount", *(word for name, options in place.tmpfs.items() for word in (options, str(place.stage[name]))),
         "exec", *(() if group else (tools.prlimit, f"--data={place.data_bytes}")),
         tools.setpriv, *_INHERITED, tools.setpriv, *_BOUNDED, tools.bwrap, *_walls(place),
         "--seccomp", str(filter_fd), "--info-fd", str(info_fd), "--", *runner,
@@ -94,8 +93,8 @@ def _walls(place: Place) -> Iterator[str]:
     yield from ("--as-pid-1", "--die-with-parent", "--new-session", "--hostname", "sandbox", "--clearenv")
     yield from ("--cap-drop", "ALL", *(word for name in walls.CAPABILITIES for word in ("--cap-add", f"CAP_{name}")))
     yield from ("--ro-bind", str(place.root), "/", "--proc", "/proc", "--dev", "/dev")
-    for name in place.tmpfs:
-        yield from ("--bind", str(staged(place.stage, name)), name)
+    for name, folder in place.stage.items():
+        yield from ("--bind", str(folder), name)
     yield from ("--remount-ro", "/dev", *_sys(place.group), *_kernel_files(), "--chdir", "/")
 
 

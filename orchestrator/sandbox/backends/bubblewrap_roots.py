@@ -18,7 +18,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from orchestrator.contracts.errors import Unavailable
-from orchestrator.sandbox.backends import walls
+from orchestrator.sandbox.backends import bubblewrap_command, walls
 from orchestrator.sandbox.backends.port import Image
 from orchestrator.sandbox.profiles import Profile
 from orchestrator.sandbox.settings import SandboxSettings
@@ -34,6 +34,9 @@ class Roots:
 
     def __init__(self, top: Path) -> None:
         self._top = top
+
+    def engine(self) -> str:
+        return bubblewrap_command.version(bubblewrap_command.tools(rootless=os.geteuid() != 0))
 
     def found(self) -> list[Image]:
         """Our images, newest first. Raises `Unavailable` where others could have put them there."""
@@ -60,8 +63,8 @@ class Roots:
                 return  # somebody was faster
             draft.mkdir(mode=0o755)
             _unpack(archive, draft / _ROOT)
-            for place in walls.PLACES:
-                staged(draft / _STAGE, place).mkdir(parents=True)
+            for folder in _stage(draft).values():
+                folder.mkdir(parents=True)
             (draft / _FACTS).write_text(json.dumps(asdict(image)))
             draft.rename(self._folder(image))
 
@@ -78,9 +81,9 @@ class Roots:
         """Where its files are."""
         return self._folder(image) / _ROOT
 
-    def stage(self, image: Image) -> Path:
-        """Where empty folders are for what is mounted into its workers."""
-        return self._folder(image) / _STAGE
+    def stage(self, image: Image) -> dict[str, Path]:
+        """The empty folder for each place that can be written, which a worker mounts over."""
+        return _stage(self._folder(image))
 
     def hold(self, image: Image) -> int:
         """A descriptor that keeps the image from being removed until it is closed."""
@@ -113,9 +116,8 @@ def shelf(settings: SandboxSettings) -> Iterator[Roots]:
         raise Unavailable(f"the images in {settings.roots} cannot be read or written: {fault}") from fault
 
 
-def staged(stage: Path, place: str) -> Path:
-    """The folder of a stage that stands for a place such as `/dev/shm`."""
-    return stage / place.lstrip("/")
+def _stage(folder: Path) -> dict[str, Path]:
+    return {place: folder / _STAGE / place.lstrip("/") for place in walls.PLACES}
 
 
 def _guard(top: Path) -> None:

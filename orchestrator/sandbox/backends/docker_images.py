@@ -28,6 +28,9 @@ class DockerShelf:
     def __init__(self, client: docker.APIClient) -> None:
         self._client = client
 
+    def engine(self) -> str:
+        return f"Docker {self._client.version()['Version']}"
+
     def found(self) -> list[Image]:
         images = [_image(entry) for entry in self._client.images(filters={"label": LABEL_PROFILE})]
         return sorted(images, key=lambda image: image.created, reverse=True)

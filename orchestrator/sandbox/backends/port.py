@@ -122,6 +122,10 @@ class Image:
 class Shelf(Protocol):
     """Where a backend keeps its images. All its methods raise `Unavailable` or `OSError` when that does not answer."""
 
+    def engine(self) -> str:
+        """What runs workers on them, and its version."""
+        ...
+
     def found(self) -> list[Image]:
         """Our images, newest first."""
         ...
