@@ -7,6 +7,7 @@ import signal
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, STDOUT, Process
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import structlog
@@ -135,18 +136,22 @@ def _environment() -> dict[str, str]:
 
 async def _end(process: Process) -> None:
     """End what still runs of a build: first so that it tidies up, then for good."""
+    if process.returncode is not None:
+        return
+    _signal(process, signal.SIGINT)
     try:
-        if process.returncode is None:
-            os.killpg(process.pid, signal.SIGINT)
-            async with asyncio.timeout(_GRACE_S):
-                await process.wait()
+        async with asyncio.timeout(_GRACE_S):
+            await process.wait()
     except TimeoutError:
         log.warning("sandbox.build_killed", pid=process.pid)
-    try:
-        os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        return
+    _signal(process, signal.SIGKILL)
     await process.wait()
+
+
+def _signal(process: Process, number: signal.Signals) -> None:
+    """Signal a build and all that it started; that they have just ended is as good."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, number)
 
 
 def _no_image(profile: str) -> str:

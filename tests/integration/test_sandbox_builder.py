@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 from orchestrator.contracts.errors import Unavailable
 from orchestrator.kernel.clock import SystemClock
 from orchestrator.kernel.tasks import Supervisor
-from orchestrator.sandbox import engines, images
+from orchestrator.sandbox import backends, images
 from orchestrator.sandbox.builder import Builder
 from orchestrator.sandbox.settings import SandboxSettings
 from tests.attack.rig import COLD, IMAGES, opened
@@ -36,10 +36,8 @@ def folder(tmp_path):
     write(root)
     images.build(COLD, root, "default", lambda _: None)
     yield root
-    client = engines.connect(engines.find(None), 30)
-    for image in images.found(client, "orchestrator.profile=tiny"):
-        client.remove_image(image.id, force=True)
-    client.close()
+    with backends.engine(COLD).shelf(COLD) as shelf:
+        assert all(shelf.remove(image) for image in shelf.found() if image.profile == "tiny")
 
 
 def write(root, *more: str) -> None:
