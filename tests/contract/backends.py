@@ -34,7 +34,7 @@ class Backend:
     """By a case's name, what is right here in its stead."""
 
 
-PLAIN = COLD.model_copy(update={"uid_first": 12_000})
+PLAIN = COLD.model_copy(update={"uid_first": 1_000_000 + os.getpid() % 1_000 * 1_200})
 """With ids that no other suite uses, which may run on this machine at the same time."""
 
 

@@ -18,8 +18,9 @@ UNENFORCED: tuple[LimitName, ...] = ("inodes", "memory_bytes")
 SENTRY_BYTES = 64 * 2**20
 """What the host's control group allows beyond a job's memory: 30 MB are the sentry's when nothing runs yet, and its
 copies at a fork are coarse, some 7 MB for a Python that takes 1 MB under Linux."""
-SENTRY_TASKS, TASKS_EACH = 128, 8
-"""Tasks of the host: the sentry's own, and the most that it was seen to need for one of the job's (5)."""
+SENTRY_TASKS, TASKS_EACH = 2_048, 8
+"""Tasks of the host: the sentry's own, many for a moment while forks are refused, without which it would die; and the
+most that it was seen to need for one of the job's (5). The bound on processes itself is the sentry's."""
 KEEPER = "/box/tmp/.aside"
 """A mount below the place that /tmp points to. Without it that place is not there when gVisor looks, and it mounts a
 /tmp of its own, which neither disk_bytes nor a wipe would reach. The runner moves it out of the job's way."""
