@@ -2,8 +2,10 @@
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from http.client import HTTPConnection, HTTPException, HTTPSConnection
+from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -47,23 +49,36 @@ def call(method: str, path: str, body: Any = None, at: Target | None = None) -> 
     Raises `CliFault`: 1 refused, 2 what was asked is not valid, 3 nobody answers, 4 a person must approve.
     """
     status, answer = exchange(at or target(), method, path, body)
-    if status == 202:
-        raise CliFault(f"needs approval: {json.dumps(answer)}", 4, {"code": "awaiting_approval", "detail": answer})
-    if status >= 400:
-        raise _refused(status, answer)
+    if status == 202 or status >= 400:
+        raise refused(status, answer)
+    return answer
+
+
+def text(path: str) -> str:
+    """What a GET answers, as text. Raises `CliFault` as `call` does."""
+    with asking(target(), "GET", path) as response:
+        answer = response.read().decode()
+    if response.status != 200:
+        raise refused(response.status, answer)
     return answer
 
 
 def exchange(at: Target, method: str, path: str, body: Any = None) -> tuple[int, Any]:
     """One request; status and JSON answer, whatever they say. Raises `NobodyAnswers`."""
+    with asking(at, method, path, body) as response:
+        return response.status, json.loads(response.read())
+
+
+@contextmanager
+def asking(at: Target, method: str, path: str, body: Any = None) -> Iterator[HTTPResponse]:
+    """One request; its answer is read within the block, after which nobody listens. Raises `NobodyAnswers`."""
     connection = _connection(at.url)
     headers = {"X-API-Key": at.key} if at.key else {}
     if body is not None:
         headers["Content-Type"] = "application/json"
     try:
         connection.request(method, path, None if body is None else json.dumps(body), headers)
-        response = connection.getresponse()
-        return response.status, json.loads(response.read())
+        yield connection.getresponse()
     except (HTTPException, OSError, ValueError) as fault:
         raise NobodyAnswers(at, fault) from None
     finally:
@@ -82,7 +97,10 @@ def _connection(url: str) -> HTTPConnection:
     return kind(name, port, timeout=_LONGEST_S)
 
 
-def _refused(status: int, answer: Any) -> CliFault:
+def refused(status: int, answer: Any) -> CliFault:
+    """An answer that is none: a problem, or that a person must approve."""
+    if status == 202:
+        return CliFault(f"needs approval: {json.dumps(answer)}", 4, {"code": "awaiting_approval", "detail": answer})
     problem: dict[str, Any] = answer if isinstance(answer, dict) else {"detail": str(answer)}
     code = problem.get("code", status)
     more = "".join(f"\n  {'.'.join(map(str, e['loc']))}: {e['msg']}" for e in problem.get("errors", [])[1:])
