@@ -167,7 +167,7 @@ class Executions:
         rows = await self._log.page(caller, limit=limit, before=before, subject=subject)
         for row in rows:
             if (running := self._running.get(row["id"])) is not None:
-                row["status"] = running.now
+                row |= {"status": running.now, "isolation": running.request.isolation, "owner": running.caller.owner}
         return rows
 
     async def _permitted(

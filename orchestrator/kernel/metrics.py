@@ -40,6 +40,9 @@ class Metrics:
         self.sandbox_queue = Gauge(
             "orchestrator_sandbox_queued", "Executions waiting for a slot.", registry=self.registry
         )
+        self.sandbox_slots = Gauge(
+            "orchestrator_sandbox_slots", "Executions that may run at the same time.", registry=self.registry
+        )
         self.sandbox_running = Gauge("orchestrator_sandbox_running", "Executions running.", registry=self.registry)
         self.sandbox_engine = Info(
             "orchestrator_sandbox_engine", "What executions run on, as results say it.", registry=self.registry

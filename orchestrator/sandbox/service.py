@@ -52,6 +52,7 @@ class Sandbox:
         self._profiles = profiles.load(images_dir)
         self._settings = settings
         self._slots = Slots(_capacity(settings))
+        metrics.sandbox_slots.set(settings.max_running)
         backend = backends.engine(settings).backend(settings, daemon_id)
         self._pool = Pool(backend, settings, clock, metrics, supervisor)
         self._monitor = Monitor(backend, self._pool, settings, images_dir, state_dir, clock, metrics, supervisor)
