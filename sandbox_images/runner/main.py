@@ -181,6 +181,8 @@ if __name__ == "__main__":
     told = embryo.take_brief()
     embryo.become(told, bound_processes=counted_by != "group")
     if told.command:
+        for ignored in (signal.SIGPIPE, signal.SIGXFSZ):
+            signal.signal(ignored, signal.SIG_DFL)  # the interpreter ignores both, and another program would inherit it
         os.execve(told.command[0], [*told.command, *map(os.fsencode, told.args)], os.environb)  # noqa: S606 - the job
     if told.session:
         session.run(told, f"{place.PROGRAM}/main.py", place.WORK, set(sys.modules) - _ORDINARY)
