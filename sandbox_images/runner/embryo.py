@@ -29,6 +29,7 @@ class Embryo:
         self.uid = uid
         self.pid = 0
         self.alive = False
+        self.rests = False
         self.stdout, out = _own_pipe(uid)
         self.stderr, err = _own_pipe(uid)
         self.done, done = os.pipe()

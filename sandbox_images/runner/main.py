@@ -91,9 +91,10 @@ class Runner:
             watch.add_word(child.done)
         frames.write(1, frames.STARTED, nonce)
         frames.write(child.brief, frames.JOB, frames.NO_NONCE, brief)
-        os.kill(child.pid, signal.SIGCONT)
+        if child.rests:
+            os.kill(child.pid, signal.SIGCONT)  # and never else: a job may have stopped itself already
         evidence = watch.until_end()
-        child.alive = bool(evidence["alive"])
+        child.alive = child.rests = bool(evidence["alive"])
         if child.alive and watch.said is not None and watch.said[1]:
             frames.write(1, frames.VALUE, nonce, watch.said[2:])
         frames.write(1, frames.RESULT, nonce, frames.lines(evidence))
