@@ -1,30 +1,59 @@
-"""The attack suite's fixtures. Each theme is one table of cases; after every case a clean job must run, and nothing be left."""
+"""The attack suite's fixtures: a sandbox of one's own for a test, and one for the whole corpus."""
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
+import pytest_asyncio
 
 from orchestrator.contracts.executions import Execution
+from orchestrator.kernel.tasks import Supervisor
 from orchestrator.sandbox import images
+from orchestrator.sandbox.abuse import corpus
+from orchestrator.sandbox.abuse.drill import Finding, Run, Trial, drill_all, trials
 from orchestrator.sandbox.service import Sandbox
-from tests.attack.rig import COLD, IMAGES, Box, opened
+from orchestrator.sandbox.settings import SandboxSettings
+from tests.attack.rig import COLD, IDS, IMAGES, Box, opened, ready
 
-Run = Callable[..., Awaitable[Execution]]
+BACKENDS = {
+    "docker-runc": {},
+    "docker-runsc": {"runtime": "runsc", "accept_unenforced": ["inodes", "memory_bytes"]},
+    "bubblewrap": {"engine": "bubblewrap", "accept_unenforced": ["inodes", "memory_bytes"]},
+}
+LANES = 3
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--rounds", type=int, default=1, help="Go through the abuse corpus so many times.")
+    parser.addoption("--thorough", action="store_true", help="Try each of its cases in a container of its own, too.")
+    parser.addoption("--backend", choices=BACKENDS, default="docker-runc", help="Where the abuse corpus is tried.")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """A test for each trial of the corpus, in each round."""
+    if "trial" not in metafunc.fixturenames:
+        return
+    rounds = metafunc.config.getoption("rounds", 1)  # the defaults are for a run of all tests, which sees no option here
+    thorough = metafunc.config.getoption("thorough", False)
+    found = trials(corpus.load(), metafunc.config.getoption("backend", "docker-runc"), thorough=thorough)
+    todo = [(trial, number) for number in range(rounds) for trial in found]
+    names = [f"{trial}" + (f" ({number + 1})" if rounds > 1 else "") for trial, number in todo]
+    metafunc.parametrize(("trial", "round_"), todo, ids=names)
 
 
 @pytest.fixture(scope="session")
 def state(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One state directory for the session, so that the limits are tried once."""
-    images.build(COLD, IMAGES, "default", lambda _: None)
+    """One state directory for the session, so that the limits are tried once; and the images that the cases need."""
+    for profile in ("default", "javascript", "shell"):
+        images.build(COLD, IMAGES, profile, lambda _: None)
     return tmp_path_factory.mktemp("state")
 
 
 @pytest.fixture
 async def box(state: Path) -> AsyncIterator[Box]:
     async with opened(state) as box:
-        assert box.sandbox.health()[0] == "ok", box.sandbox.health()
+        await ready(box)
         yield box
 
 
@@ -34,30 +63,36 @@ def sandbox(box: Box) -> Sandbox:
 
 
 @pytest.fixture
-def run(box: Box) -> Run:
+def run(box: Box) -> Callable[..., Awaitable[Execution]]:
     return box.run
 
 
-@pytest.fixture
-def attack(run: Run) -> Run:
-    """Run one case, compare its whole verdict, and see that a clean job of the same limits runs after it.
+class Ahead:
+    """Makes the chosen tests' trials, some at a time and ahead of those who ask: most of a trial is waiting."""
 
-    `hits` are the limits, in any order; `says` is in the output; `most_ms` bounds the time it took.
-    """
+    def __init__(self, todo: list[Trial], run: Run, supervisor: Supervisor) -> None:
+        self._found: dict[str, list[asyncio.Future[Finding]]] = {}
+        for trial in todo:
+            self._found.setdefault(str(trial), []).append(asyncio.get_running_loop().create_future())
+        self._drilling = supervisor.child("drills", drill_all(todo, run, self._tell, LANES))
 
-    async def call(
-        code: str, *, status: str = "ok", hits: tuple[str, ...] = (), exit_code: int | None = None,
-        signal: str | None = None, says: str = "", most_ms: float = 9_000, limits: dict[str, int] | None = None, **more: Any,
-    ) -> Execution:  # fmt: skip
-        outcome = await run(code, limits=limits, **more)
-        seen = (outcome.status, outcome.exit_code, outcome.signal, set(outcome.limits_hit))
-        exit_code = 0 if status == "ok" else exit_code
-        assert seen == (status, exit_code, signal, set(hits)), (outcome.reason, outcome.stderr[-1000:])
-        assert says in outcome.stdout + outcome.stderr, (outcome.stdout[-1000:], outcome.stderr[-1000:])
-        assert outcome.reason.endswith(".")
-        assert outcome.usage.wall_ms <= most_ms
-        clean = await run("print(6 * 7)", limits=limits)
-        assert (clean.status, clean.stdout) == ("ok", "42\n"), clean
-        return outcome
+    async def finding(self, trial: Trial, round_: int) -> Finding:
+        """What came of a trial; waits until it was made."""
+        found = self._found[str(trial)][round_]
+        await asyncio.wait({found, self._drilling}, return_when=asyncio.FIRST_COMPLETED)
+        return found.result() if found.done() else self._drilling.result()
 
-    return call
+    def _tell(self, finding: Finding) -> None:
+        next(found for found in self._found[str(finding.trial)] if not found.done()).set_result(finding)
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def ahead(state: Path, request: pytest.FixtureRequest) -> AsyncIterator[Ahead]:
+    """The trials of all tests that were chosen, on one sandbox; nothing of it may be left."""
+    chosen = [item.callspec.params["trial"] for item in request.session.items if "ahead" in item.fixturenames]
+    settings = SandboxSettings(**BACKENDS[request.config.getoption("backend", "docker-runc")], uid_first=IDS)
+    supervisor = Supervisor()
+    async with opened(state, settings) as box:
+        await ready(box)
+        yield Ahead(chosen, box.execute, supervisor)
+        await supervisor.close()

@@ -1,5 +1,6 @@
 """A real sandbox on a real engine, and what it must leave behind: nothing."""
 
+import asyncio
 import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -54,10 +55,25 @@ class Box:
     ) -> Execution:  # fmt: skip
         """Run code with fields of a request: `await box.run("print(1)", limits={...})`."""
         request = ExecutionRequest.model_validate({"code": code, "limits": limits or {}, **fields})
-        execution_id = id or new_id()
-        permit = permit_for(execution_id)
+        return await self.execute(request, id=id, owner=owner, progress=progress)
+
+    async def execute(
+        self,
+        request: ExecutionRequest,
+        *,
+        id: str | None = None,
+        owner: str = "owner",
+        progress: Progress | None = None,
+    ) -> Execution:
+        """Run a request."""
+        execution_id, admitted = id or new_id(), self.sandbox.admit(request)
         return await self.sandbox.run(
-            execution_id, self.sandbox.admit(request), owner=owner, key_id="key", permit=permit, progress=progress or Told()
+            execution_id,
+            admitted,
+            owner=owner,
+            key_id="key",
+            permit=permit_for(execution_id),
+            progress=progress or Told(),
         )
 
 
@@ -76,6 +92,13 @@ async def opened(
         await supervisor.close()
     assert left_behind(settings, name) == []
     assert processes(settings) == []
+
+
+async def ready(box: Box) -> None:
+    """Wait until it serves: on a busy machine its first look at the engine takes longer than a start waits."""
+    async with asyncio.timeout(60):
+        while box.sandbox.health()[0] != "ok":
+            await asyncio.sleep(0.1)
 
 
 def permit_for(execution_id: str) -> Permit:
