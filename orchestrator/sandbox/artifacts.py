@@ -13,7 +13,13 @@ from orchestrator.sandbox.jobs import Wanted
 
 MAX_SKIPPED = 256
 """How many skipped entries are told one by one."""
-_REASONS = {b"symlink": "symlink", b"folder": "not_a_file", b"other": "not_a_file", b"too_deep": "too_deep"}
+_REASONS = {
+    b"symlink": "symlink",
+    b"folder": "not_a_file",
+    b"other": "not_a_file",
+    b"too_deep": "too_deep",
+    b"unreadable": "unreadable",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +53,10 @@ def entries(payload: bytes) -> Iterator[Entry]:
 
 def choose(found: Iterable[Entry], wanted: Wanted) -> Choice:
     """Take what the globs match until a bound is reached; folders that a glob merely passes are no artifacts."""
-    choice, room = Choice([], []), wanted.bytes
+    choice, room, matcher = Choice([], []), wanted.bytes, Matcher(wanted.globs)
     for entry in sorted(found, key=lambda entry: entry.path):
         path = entry.path.decode(errors="replace")
-        if not any(matches(glob, path) for glob in wanted.globs):
+        if not matcher.matches(path):
             continue
         reason = _REASONS.get(entry.kind) or _too_much(entry, path, len(choice.files), room, wanted)
         if reason is None:
@@ -76,11 +82,33 @@ def _too_much(entry: Entry, path: str, count: int, room: int, wanted: Wanted) ->
 
 def matches(glob: str, path: str) -> bool:
     """Whether a glob matches a path: `*`, `?` and `[…]` stay within a folder, `**` goes through any number of them."""
-    pieces = glob.split("/")
-    at = _through(pieces, {0})
-    for name in path.split("/"):
-        at = _through(pieces, {_after(pieces[i], i) for i in at if i < len(pieces) and _takes(pieces[i], name)})
-    return len(pieces) in at
+    return Matcher([glob]).matches(path)
+
+
+class Matcher:
+    """Matches many paths against globs. What a folder's name leads to is found once, so a path costs its last piece."""
+
+    def __init__(self, globs: Iterable[str]) -> None:
+        self._globs = [glob.split("/") for glob in globs]
+        self._folders = {"": [_through(pieces, {0}) for pieces in self._globs]}
+
+    def matches(self, path: str) -> bool:
+        """Whether any glob matches."""
+        return any(len(pieces) in at for pieces, at in zip(self._globs, self._after(path), strict=True))
+
+    def _after(self, path: str) -> list[set[int]]:
+        """Where in each glob a path leads."""
+        folder, _, name = path.rpartition("/")
+        if folder not in self._folders:
+            self._folders[folder] = self._after(folder)
+        before = self._folders[folder]
+        return [_step(pieces, at, name) for pieces, at in zip(self._globs, before, strict=True)]
+
+
+def _step(pieces: list[str], at: set[int], name: str) -> set[int]:
+    if not at:
+        return at
+    return _through(pieces, {_after(pieces[i], i) for i in at if i < len(pieces) and _takes(pieces[i], name)})
 
 
 def _through(pieces: list[str], at: set[int]) -> set[int]:

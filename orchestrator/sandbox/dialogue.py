@@ -3,6 +3,8 @@
 It knows streams and frames, no engine: a backend gives it a reader and a writer.
 """
 
+import asyncio
+
 from pydantic import BaseModel, ValidationError
 
 from orchestrator.contracts.executions import OutputName
@@ -55,7 +57,8 @@ class Dialogue:
         wanted, outcome = self._job.wanted, self.outcome
         if wanted is None or outcome.evidence is None:
             return
-        choice = artifacts.choose(await file_talk.entries(self._talk), wanted)
+        found = await file_talk.entries(self._talk)
+        choice = await asyncio.to_thread(artifacts.choose, found, wanted)  # a hostile tree takes a second
         outcome.artifacts_skipped = choice.skipped
         for path, size in choice.files:
             content = await file_talk.content(self._talk, path, size)

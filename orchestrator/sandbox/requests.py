@@ -64,7 +64,7 @@ class Admitted:
 
 def admit(request: ExecutionRequest, profiles: Mapping[str, Profile]) -> Admitted:
     """Judge a request. Raises `Invalid` with every fault of it."""
-    faults: list[Fault] = [*rules.program(request.code), *rules.env(request.env)]
+    faults: list[Fault] = [*rules.program(request.code), *rules.env(request.env), *rules.globs(request.artifacts)]
     profile = rules.profile(request.profile, request.language, profiles, faults)
     common = _Common(request, profile, faults)
     if request.cases is None:

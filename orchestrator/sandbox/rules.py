@@ -16,6 +16,7 @@ MAX_PROGRAM_BYTES = 16 * 2**20
 MAX_STRING_BYTES = 128 * 2**10
 """The most that the kernel takes as one argument or one variable of a program."""
 MAX_STRINGS_BYTES = 2**20
+MAX_CROSSINGS = 4
 MAX_PATH_BYTES = 1_024
 MAX_PATH_PIECES = 64
 RUNNER_BYTES = 12 * 2**20
@@ -78,6 +79,13 @@ def args(loc: Loc, given: list[str]) -> Iterator[Fault]:
         yield from _string((*loc, "args", index), text)
     if sum(map(len, given)) > MAX_STRINGS_BYTES:
         yield Fault((*loc, "args"), f"together larger than {MAX_STRINGS_BYTES:,} characters")
+
+
+def globs(given: list[str]) -> Iterator[Fault]:
+    """Globs that would take long to match against a hostile tree."""
+    for index, glob in enumerate(given):
+        if glob.split("/").count("**") > MAX_CROSSINGS:
+            yield Fault(("artifacts", index), f"has more than {MAX_CROSSINGS} times `**`")
 
 
 def env(given: Mapping[str, str]) -> Iterator[Fault]:

@@ -50,7 +50,8 @@ def _records() -> list[bytes]:
         try:
             entries = sorted(os.scandir(place.WORK.encode() + b"/" + folder), key=lambda entry: entry.name)
         except OSError:
-            continue  # its owner made it unreadable; it was told as a folder
+            found.append(b"unreadable\0%d\0%b\0" % (0, folder.rstrip(b"/")))
+            continue  # its owner shut it
         for entry in entries:
             path = folder + entry.name
             state = entry.stat(follow_symlinks=False)

@@ -167,6 +167,7 @@ def _wake_at_child_end() -> int:
 if __name__ == "__main__":
     if os.getpid() != 1:
         raise SystemExit("this is process 1 of a container; anywhere else it would kill what is not its own")
+    embryo.forget_what_is_freed()
     gc.freeze()  # what is here now is the runner's: a job's collections need not look at it
     try:
         *numbers, counted_by = sys.argv[1:5]

@@ -245,3 +245,7 @@ def test_what_is_wrong_in_a_case_is_told_there():
     assert faults(cases=[{}, {"limits": {"pids": 9_999}}])[1] == [["cases", 1, "limits", "pids"]]
     assert faults(files={"/a": ""}, cases=[{}, {}])[1] == [["files", "/a"]]
     assert faults(files={"a": ""}, cases=[{}, {"files": {"a/b": ""}}])[1] == [["cases", 1, "files", "a"]]
+
+
+def test_a_glob_that_would_take_long_is_refused():
+    assert faults(artifacts=["a/**/b", "/".join(["**"] * 5)]) == ("invalid", [["artifacts", 1]])
