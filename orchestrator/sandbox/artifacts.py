@@ -85,11 +85,17 @@ def matches(glob: str, path: str) -> bool:
     return Matcher([glob]).matches(path)
 
 
+def pieces_of(glob: str) -> list[str]:
+    """A glob's pieces between slashes; several `**` in a row are one."""
+    pieces = glob.split("/")
+    return [piece for i, piece in enumerate(pieces) if piece != "**" or pieces[i - 1 : i] != ["**"]]
+
+
 class Matcher:
     """Matches many paths against globs. What a folder's name leads to is found once, so a path costs its last piece."""
 
     def __init__(self, globs: Iterable[str]) -> None:
-        self._globs = [glob.split("/") for glob in globs]
+        self._globs = [pieces_of(glob) for glob in globs]
         self._folders = {"": [_through(pieces, {0}) for pieces in self._globs]}
 
     def matches(self, path: str) -> bool:

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from orchestrator.contracts.errors import Invalid
 from orchestrator.contracts.executions import Limits
 from orchestrator.sandbox import profiles
+from orchestrator.sandbox.artifacts import pieces_of
 from orchestrator.sandbox.profiles import Profile
 
 MAX_PROGRAM_BYTES = 16 * 2**20
@@ -84,7 +85,7 @@ def args(loc: Loc, given: list[str]) -> Iterator[Fault]:
 def globs(given: list[str]) -> Iterator[Fault]:
     """Globs that would take long to match against a hostile tree."""
     for index, glob in enumerate(given):
-        if glob.split("/").count("**") > MAX_CROSSINGS:
+        if pieces_of(glob).count("**") > MAX_CROSSINGS:
             yield Fault(("artifacts", index), f"has more than {MAX_CROSSINGS} times `**`")
 
 

@@ -50,7 +50,7 @@ def _records() -> list[bytes]:
         try:
             entries = sorted(os.scandir(place.WORK.encode() + b"/" + folder), key=lambda entry: entry.name)
         except OSError:
-            found.append(b"unreadable\0%d\0%b\0" % (0, folder.rstrip(b"/")))
+            found.append(b"unreadable\0%d\0%b\0" % (0, folder.rstrip(b"/") or b"."))
             continue  # its owner shut it
         for entry in entries:
             path = folder + entry.name

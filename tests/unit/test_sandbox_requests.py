@@ -248,4 +248,4 @@ def test_what_is_wrong_in_a_case_is_told_there():
 
 
 def test_a_glob_that_would_take_long_is_refused():
-    assert faults(artifacts=["a/**/b", "/".join(["**"] * 5)]) == ("invalid", [["artifacts", 1]])
+    assert faults(artifacts=["a/**/b", "/".join(["**"] * 60), "**/a/" * 5]) == ("invalid", [["artifacts", 2]])
