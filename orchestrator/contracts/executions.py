@@ -7,19 +7,20 @@ from pydantic import Field
 from orchestrator.contracts.model import Model, Name, View
 
 Status = Literal["queued", "running", "ok", "error", "signal", "timeout", "oom", "output_limit", "cancelled", "infra"]
-Positive = Annotated[int, Field(ge=1, le=2**53)]
+Positive = Annotated[int, Field(ge=1)]
+# Least values alone: the most is the profile's to say, and a limit above it has an error code of its own.
 LimitName = Literal[
     "wall_ms", "cpu_ms", "memory_bytes", "pids", "disk_bytes", "inodes", "open_files", "stdout_bytes", "stderr_bytes",
 ]  # fmt: skip
 """The limits that a backend enforces; those on artifacts are the host's own."""
 Kernel = Literal["shared", "separate"]
 """Whether a job speaks to the host's own kernel or to one that its container has for itself (gVisor)."""
-MemoryBytes = Annotated[int, Field(ge=16 * 2**20, le=2**53)]
-Pids = Annotated[int, Field(ge=3, le=2**22)]
-DiskBytes = Annotated[int, Field(ge=4096, le=2**53)]
-Inodes = Annotated[int, Field(ge=16, le=2**31)]
-OpenFiles = Annotated[int, Field(ge=16, le=2**20)]
-ArtifactCount = Annotated[int, Field(ge=0, le=100_000)]
+MemoryBytes = Annotated[int, Field(ge=16 * 2**20)]
+Pids = Annotated[int, Field(ge=3)]
+DiskBytes = Annotated[int, Field(ge=4096)]
+Inodes = Annotated[int, Field(ge=16)]
+OpenFiles = Annotated[int, Field(ge=16)]
+ArtifactCount = Annotated[int, Field(ge=0)]
 
 
 def _absent(value: object) -> bool:
