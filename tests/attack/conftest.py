@@ -34,7 +34,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """A test for each trial of the corpus, in each round."""
     if "trial" not in metafunc.fixturenames:
         return
-    rounds = metafunc.config.getoption("rounds", 1)  # the defaults are for a run of all tests, which sees no option here
+    rounds = metafunc.config.getoption(
+        "rounds", 1
+    )  # the defaults are for a run of all tests, which sees no option here
     thorough = metafunc.config.getoption("thorough", False)
     found = trials(corpus.load(), metafunc.config.getoption("backend", "docker-runc"), thorough=thorough)
     todo = [(trial, number) for number in range(rounds) for trial in found]
