@@ -5,10 +5,11 @@ import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
+from orchestrator.cli import attack as attacking
 from orchestrator.cli import client, configuration
 from orchestrator.cli.options import AsJson, ConfigFile, StateDir
 from orchestrator.cli.output import CliFault, table
@@ -28,10 +29,25 @@ def register(app: typer.Typer) -> None:
     app.command()(doctor)
 
 
-def doctor(state: StateDir = None, config: ConfigFile = None, as_json: AsJson = False) -> None:
-    """Look at everything that the daemon needs, and say what to mend; exit 1 if something is to be mended."""
+def doctor(
+    state: StateDir = None,
+    config: ConfigFile = None,
+    as_json: AsJson = False,
+    attack: Annotated[
+        bool, typer.Option("--attack", help="Try the sandbox with a thousand hostile programs instead.")
+    ] = False,
+    theme: Annotated[list[str] | None, typer.Option(help="Only this theme of attacks; may be repeated.")] = None,
+    thorough: Annotated[bool, typer.Option("--thorough", help="Each attack in a container of its own, too.")] = False,
+) -> None:
+    """Look at everything that the daemon needs, and say what to mend; exit 1 if something is to be mended.
+
+    Example: orchestrator doctor --attack --theme memory
+    """
     settings = configuration.read_or_fail(config, {}).settings
     where = places(state, [])
+    if attack:
+        attacking.attack(settings.sandbox, where.images, theme or [], thorough=thorough, as_json=as_json)
+        return
     findings: list[Finding] = [("configuration", OK, "good"), *_look(where, settings.sandbox)]
     rows = [{"what": what, "state": _named(state), "detail": detail} for what, state, detail in findings]
     table(rows, ["what", "state", "detail"], as_json)
