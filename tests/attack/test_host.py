@@ -143,6 +143,16 @@ async def test_ten_thousand_artifacts_are_told_within_bounds(run):
     assert outcome.artifacts_skipped[-1].reason.startswith("and ")
 
 
+@pytest.mark.engine
+async def test_artifacts_of_all_cases_have_one_bound(run):
+    """A sparse file costs the sandbox nothing, and the daemon its whole size: once, and not once for each case."""
+    code = "open('f', 'wb').truncate(2**26)"
+    outcome = await run(code, artifacts=["f"], cases=[{}] * 3, limits={"artifact_bytes": 64 * MIB})
+    assert [case.status for case in outcome.cases] == ["ok"] * 3
+    assert sum(artifact.bytes for case in outcome.cases for artifact in case.artifacts.values()) <= 64 * MIB
+    assert {skipped.reason for case in outcome.cases for skipped in case.artifacts_skipped} == {"total"}
+
+
 DEEP = "import os\nos.makedirs('a/' * 60); os.chdir('a/' * 60)\nfor n in range(950): open(f'n{n}', 'w').close()"
 
 
