@@ -11,21 +11,21 @@ import stat
 import frames
 import place
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 MAX_DEPTH = 64
 MAX_PATH_BYTES = 1_024
 _KINDS = {stat.S_IFREG: b"file", stat.S_IFLNK: b"symlink", stat.S_IFDIR: b"folder"}
 
 
 def tell_entries(uid: int, nonce: bytes) -> None:
-    """Send all entries, in frames of whole records `kind NUL size NUL path NUL`; an empty frame ends them."""
-    pending = bytearray()
-    for record in place.as_user(uid, lambda: list(_records())):
-        pending += record
-        if len(pending) > frames.CHUNK:
-            frames.write(1, frames.ENTRIES, nonce, bytes(pending))
-            pending.clear()
-    if pending:
-        frames.write(1, frames.ENTRIES, nonce, bytes(pending))
+    """Send all entries, in frames of whole records `kind NUL size NUL path NUL`; an empty frame ends them.
+
+    They are sent as they are found: a job may have left as many as fill the container's memory.
+    """
+    place.as_user(uid, lambda: _tell_records(nonce))
     frames.write(1, frames.ENTRIES, nonce)
 
 
@@ -42,26 +42,39 @@ def tell_content(uid: int, nonce: bytes, path: bytes, most: int) -> None:
     frames.write(1, frames.CONTENT, nonce)
 
 
-def _records() -> list[bytes]:
-    found: list[bytes] = []
+def _tell_records(nonce: bytes) -> None:
+    pending = bytearray()
+    for record in _records():
+        pending += record
+        if len(pending) > frames.CHUNK:
+            frames.write(1, frames.ENTRIES, nonce, bytes(pending))
+            pending.clear()
+    if pending:
+        frames.write(1, frames.ENTRIES, nonce, bytes(pending))
+
+
+def _records() -> Iterator[bytes]:
     folders = [b""]
     while folders:
         folder = folders.pop()
         try:
-            entries = sorted(os.scandir(place.WORK.encode() + b"/" + folder), key=lambda entry: entry.name)
-        except OSError:
-            found.append(b"unreadable\0%d\0%b\0" % (0, folder.rstrip(b"/") or b"."))
-            continue  # its owner shut it
-        for entry in entries:
-            path = folder + entry.name
-            state = entry.stat(follow_symlinks=False)
-            kind = _KINDS.get(stat.S_IFMT(state.st_mode), b"other")
-            if kind == b"folder" and _goes_deeper(path):
-                folders.append(path + b"/")
-            elif kind == b"folder":
-                kind = b"too_deep"
-            found.append(b"%b\0%d\0%b\0" % (kind, state.st_size, path[-MAX_PATH_BYTES:]))
-    return found
+            with os.scandir(place.WORK.encode() + b"/" + folder) as entries:
+                for entry in entries:
+                    yield _record(folder, entry, folders)
+        except OSError:  # its owner shut it
+            yield b"unreadable\0%d\0%b\0" % (0, folder.rstrip(b"/") or b".")
+
+
+def _record(folder: bytes, entry: os.DirEntry[bytes], folders: list[bytes]) -> bytes:
+    """One entry; a folder is noted to be gone through, too."""
+    path = folder + entry.name
+    state = entry.stat(follow_symlinks=False)
+    kind = _KINDS.get(stat.S_IFMT(state.st_mode), b"other")
+    if kind == b"folder" and _goes_deeper(path):
+        folders.append(path + b"/")
+    elif kind == b"folder":
+        kind = b"too_deep"
+    return b"%b\0%d\0%b\0" % (kind, state.st_size, path[-MAX_PATH_BYTES:])
 
 
 def _goes_deeper(path: bytes) -> bool:

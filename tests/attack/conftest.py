@@ -88,7 +88,7 @@ class Ahead:
         next(found for found in self._found[str(finding.trial)] if not found.done()).set_result(finding)
 
 
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def ahead(state: Path, request: pytest.FixtureRequest) -> AsyncIterator[Ahead]:
     """The trials of all tests that were chosen, on one sandbox; nothing of it may be left."""
     chosen = [item.callspec.params["trial"] for item in request.session.items if "ahead" in item.fixturenames]

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -21,8 +22,24 @@ from orchestrator.sandbox.service import CAPABILITY, Sandbox
 from orchestrator.sandbox.settings import SandboxSettings
 
 IMAGES = Path(__file__).parents[2] / "sandbox_images"
-IDS = 20_000 + os.getpid() % 8 * 5_000
-"""First of the ids of this run's jobs, so that suites that run side by side don't count each other's processes."""
+
+def _ids_of_our_own() -> tuple[int, socket.socket]:
+    """First of 5,000 ids that no other suite on this machine uses now, and what holds them until this process ends.
+
+    So suites that run side by side don't count each other's processes. 58,000 and above are a daemon's own.
+    """
+    holder = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    for number in range(20_000, 55_000, 5_000):
+        try:
+            holder.bind(f"\0orchestrator-test-ids-{number}")
+        except OSError:
+            continue
+        return number, holder
+    raise RuntimeError("seven suites run on this machine already")
+
+
+IDS, _HOLDER = _ids_of_our_own()
+"""First of the ids of this run's jobs."""
 COLD = SandboxSettings(armed=0, uid_first=IDS)
 
 

@@ -9,7 +9,7 @@ from orchestrator.sandbox.abuse import corpus
 
 
 @pytest.mark.engine
-@pytest.mark.asyncio(loop_scope="session")
+@pytest.mark.asyncio(loop_scope="module")
 async def test_attack(ahead, trial, round_):
     """R2-17: every verdict is right, and a clean job runs afterwards."""
     found = (await ahead.finding(trial, round_)).differences
