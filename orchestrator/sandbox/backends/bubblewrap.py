@@ -40,8 +40,6 @@ T = TypeVar("T")
 
 UNENFORCED: tuple[LimitName, ...] = ("memory_bytes", "cpu_ms")
 """What only a control group can hold. Without one each process has a bound of its own, and the runner counts."""
-STACK_BYTES = 8 * 2**20
-"""What a thread reserves and rarely uses: a bound of a process has to leave room for that."""
 _OUTSIDE = 1
 """Processes of a worker that are not in its namespace: `bwrap` itself, which waits."""
 
@@ -142,9 +140,11 @@ class BubblewrapBackend:
         if self._groups is not None:
             bounds = Bounds(kind.memory_bytes, kind.pids + _OUTSIDE, self.settings.cpus)
             group = self._groups.make(self._full_name(name), bounds)
-        data_bytes = kind.memory_bytes + kind.pids * STACK_BYTES
-        tmpfs = walls.tmpfs(self.settings, kind)
-        return Place(self._roots.root(image), self._roots.stage(image), tmpfs, group, data_bytes)
+        return Place(
+            self._roots.root(image), self._roots.stage(image), walls.tmpfs(self.settings, kind), group,
+            data_bytes=2 * kind.memory_bytes,  # each thread reserves a stack, and hardly uses it
+            file_bytes=kind.memory_bytes,
+        )  # fmt: skip
 
     async def _give_up(self, name: str) -> str:
         """Remove a worker that did not come up; its last words."""

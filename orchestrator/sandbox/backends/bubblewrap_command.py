@@ -44,9 +44,10 @@ class Tools:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """What one worker stands on: its root, what is mounted where, its group; `data_bytes` bound a process without one.
+    """What one worker stands on: its root, what is mounted where, its group.
 
-    `tmpfs` has mount options by place, and each is mounted over the place's folder of the `stage` first.
+    `tmpfs` has mount options by place, and each is mounted over the place's folder of the `stage` first. Without a
+    group, a process may have `data_bytes` of memory of its own, and a file `file_bytes`.
     """
 
     root: Path
@@ -54,6 +55,7 @@ class Place:
     tmpfs: Mapping[str, str]
     group: Group | None
     data_bytes: int
+    file_bytes: int
 
 
 def tools(*, rootless: bool) -> Tools:
@@ -82,7 +84,7 @@ def command(tools: Tools, place: Place, runner: list[str], filter_fd: int, info_
         tools.unshare, *(_USER if tools.rootless else ()), "--mount", "--propagation", "private", "--",
         "/bin/sh", "-c", _SHELL, "sh", *(map(str, group.doors) if group else ()),
         "mount", *(word for name, options in place.tmpfs.items() for word in (options, str(place.stage[name]))),
-        "exec", *(() if group else (tools.prlimit, f"--data={place.data_bytes}")),
+        "exec", *(() if group else (tools.prlimit, f"--data={place.data_bytes}", f"--fsize={place.file_bytes}")),
         tools.setpriv, *_INHERITED, tools.setpriv, *_BOUNDED, tools.bwrap, *_walls(place),
         "--seccomp", str(filter_fd), "--info-fd", str(info_fd), "--", *runner,
     ]  # fmt: skip
