@@ -153,15 +153,15 @@ def say_done(code: int, value: bytes | None) -> None:
     frames.write(_DONE, frames.VALUE, frames.NO_NONCE, bytes([code, value is not None]) + (value or b""))
 
 
-def become(brief: Brief, *, bound_processes: bool) -> None:
+def become(brief: Brief, *, uncounted: int | None) -> None:
     """Take on the job's limits, environment and input; but for a session, let go of the runner's last descriptors.
 
-    `bound_processes` is for where no control group bounds them. The kernel counts the user's processes, and a user is
-    one container's alone: without the runner, and in gVisor without this one, which was root's when it was made.
+    `uncounted` is for where no control group bounds its processes: the kernel counts those of a user, who is one
+    container's alone, and so many are others', or were when they were made.
     """
     resource.setrlimit(resource.RLIMIT_NOFILE, (brief.limits["open_files"],) * 2)
-    if bound_processes:
-        resource.setrlimit(resource.RLIMIT_NPROC, (brief.limits["pids"] - 2,) * 2)
+    if uncounted is not None:
+        resource.setrlimit(resource.RLIMIT_NPROC, (brief.limits["pids"] - uncounted,) * 2)
     os.environ.clear()
     os.environb.update(brief.env)
     if not brief.has_stdin and not brief.session:

@@ -26,6 +26,8 @@ from counters import Counters  # noqa: E402
 from watch import Watch  # noqa: E402
 
 VERSION = 2
+_UNCOUNTED = {"group": None, "runner": 1, "host": 2}
+"""By who counts: processes of a job's limit that are not its user's: the runner, and in gVisor the job's leader."""
 
 
 class Runner:
@@ -181,7 +183,7 @@ if __name__ == "__main__":
         sys.stderr.flush()
         os._exit(1)
     told = embryo.take_brief()
-    embryo.become(told, bound_processes=counted_by != "group")
+    embryo.become(told, uncounted=_UNCOUNTED[counted_by])
     if told.command:
         for ignored in (signal.SIGPIPE, signal.SIGXFSZ):
             signal.signal(ignored, signal.SIG_DFL)  # the interpreter ignores both, and another program would inherit it
