@@ -13,6 +13,7 @@ import pytest
 
 from orchestrator.bootstrap.machine import Machine
 from orchestrator.sandbox import engines, images
+from orchestrator.sandbox.backends import cgroups
 from orchestrator.sandbox.settings import SandboxSettings
 from tests.attack.rig import COLD, IMAGES
 from tests.contract.cases import Seen
@@ -34,7 +35,7 @@ class Backend:
     """By a case's name, what is right here in its stead."""
 
 
-PLAIN = COLD.model_copy(update={"uid_first": 1_000_000 + os.getpid() % 1_000 * 1_200})
+PLAIN = COLD.model_copy(update={"uid_first": 12_000})
 """With ids that no other suite uses, which may run on this machine at the same time."""
 
 
@@ -74,6 +75,20 @@ def _take_over(client: docker.APIClient, address: str) -> None:
         other.close()
 
 
+@contextmanager
+def _bubblewrap() -> Iterator[SandboxSettings]:
+    yield PLAIN.model_copy(update={"engine": "bubblewrap"})
+
+
+@contextmanager
+def _bubblewrap_ungrouped() -> Iterator[SandboxSettings]:
+    """As where the daemon may not make control groups: for a daemon that is not root, say."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cgroups, "find", lambda _: None)
+        yield PLAIN.model_copy(update={"engine": "bubblewrap", "accept_unenforced": ["memory_bytes", "cpu_ms"]})
+
+
+_ALONE = "each process is bounded alone, and gets no memory instead of a signal"
 _WHOLE = "the kernel that runs short is the container's own, so it ends with its processes"
 _UNCOUNTED = "it bounds processes, and does not count those that it refused"
 BACKENDS = [
@@ -86,6 +101,23 @@ BACKENDS = [
             "one thread too many": Seen(says="refused", why=_UNCOUNTED),
             "a fork bomb": Seen("timeout", hits={"wall_ms"}, why=_UNCOUNTED),
             "one file too many": Seen(says="made", why="it counts no inodes; their memory is bounded"),
+        },
+    ),
+    Backend("bubblewrap", _bubblewrap, "bubblewrap", "bwrap"),
+    Backend(
+        "bubblewrap-ungrouped", _bubblewrap_ungrouped, "bubblewrap", "bwrap", lacks=("memory_bytes", "cpu_ms"),
+        differs={
+            "processor time that hides in children nobody waits for": Seen(
+                "timeout", hits={"wall_ms"}, why="the runner hears of no child whose parent does not want to hear"
+            ),
+            "memory": Seen("error", exit_code=1, says="MemoryError", why=_ALONE),
+            "memory in small pieces": Seen("error", exit_code=1, says="MemoryError", why=_ALONE),
+            "memory in a mapping": Seen(why="what processes could share is bounded by nobody"),
+            "memory in files without a name": Seen("error", exit_code=1, says="File too large", why="each file is bounded alone"),
+            "a child that runs out of memory": Seen(says="MemoryError", why=_ALONE),
+            "one process too many": Seen(says="refused", why=_UNCOUNTED),
+            "one thread too many": Seen(says="refused", why=_UNCOUNTED),
+            "a fork bomb": Seen("timeout", hits={"wall_ms"}, why=_UNCOUNTED),
         },
     ),
 ]  # fmt: skip

@@ -11,7 +11,7 @@ from orchestrator.contracts.errors import Unavailable
 from orchestrator.kernel.ids import new_id
 from orchestrator.sandbox import images
 from orchestrator.sandbox.settings import SandboxSettings
-from tests.attack.rig import IMAGES, Box, Told, containers, opened
+from tests.attack.rig import IMAGES, Box, Told, left_behind, opened
 from tests.contract.backends import BACKENDS, Backend
 from tests.contract.cases import LIMITS, SIGHTS, VERDICTS, WALLS, Case, Seen
 
@@ -145,7 +145,7 @@ async def test_nothing_of_a_job_outlives_its_answer(had):
         )  # fmt: skip
         assert (outcome.status, outcome.stdout) == ("ok", "left\n")
         async with asyncio.timeout(2):
-            while containers(daemon):
+            while left_behind(had.settings, daemon):
                 await asyncio.sleep(0.05)  # the engine tells nobody who does not ask
 
 
