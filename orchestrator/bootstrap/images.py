@@ -17,6 +17,9 @@ from orchestrator.bootstrap.settings import Settings, clean_environment
 
 _LABEL = "orchestrator.profile"  # each image of ours says so whose it is
 
+UNPACKED = "/var/cache/orchestrator"
+"""Where bubblewrap's images are, by default of the setting `sandbox.roots`."""
+
 
 class Images:
     """The stamp is the ledger's entry: digest of what they are made from, engine and image ids, all still there."""
@@ -52,6 +55,21 @@ class Images:
         stamp = {"digest": digest, "host": endpoint.host, "profiles": sorted(profiles), "ids": ids}
         added.images = {**stamp, "added": sorted(fresh)}
         self._ledger.write(added)
+
+    def unpack(self) -> None:
+        """Have the default profile's image where bubblewrap looks for it; the program itself finds out if it is."""
+        fresh = not Path(UNPACKED).exists()
+        ours = {
+            "ORCHESTRATOR_DEV": "true",
+            "ORCHESTRATOR_SANDBOX__ENGINE": "bubblewrap",
+            "PYTHONDONTWRITEBYTECODE": "1",
+        }
+        env = clean_environment(self._machine.environ) | ours
+        commands.run(self._command(["default"], [*ours, "BASE", *self._machine.proxies]), self._console, env=env)
+        if fresh:
+            added = self._ledger.read()
+            added.unpacked = UNPACKED
+            self._ledger.write(added)
 
     def _command(self, profiles: Sequence[str], keep: list[str]) -> list[str]:
         """The builder, as root where it lays out a root file system."""

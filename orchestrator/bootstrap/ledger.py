@@ -20,6 +20,7 @@ class Added:
     folders: list[str] = field(default_factory=list)  # the engine's data, where there was none before
     # {"digest", "host", "profiles", "ids"}, the stamp of the images step, and "added", those of the ids that it built
     images: dict[str, Any] = field(default_factory=dict)
+    unpacked: str | None = None  # the folder of bubblewrap's images
     group_member: str | None = None  # the user who was put into the group `docker`
     unit: str | None = None  # the installed systemd unit
 

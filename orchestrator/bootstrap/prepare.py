@@ -15,9 +15,10 @@ from orchestrator.bootstrap.venv import VirtualEnvironment
 def everything(
     settings: Settings, machine: Machine, console: Console, *, also: dict[str, str] | None = None,
     wishes: dict[str, str] | None = None, profiles: Sequence[str] = ("default",),
+    unpacked: bool = False,
 ) -> dict[str, str]:  # fmt: skip
     """Environment, engine, images of `profiles`; `also` are further packages by reason, `wishes` those that may
-    lack. Answers the environment.
+    lack; `unpacked` has an image for bubblewrap, too. Answers the environment.
 
     Raises `Problem` before anything is changed where an engine is installed and silent, or where something is missing
     that may not be installed.
@@ -32,6 +33,8 @@ def everything(
         venv.make()
         endpoint = engine.bring_up(sight)
         images.build(endpoint, profiles)
+        if unpacked:
+            images.unpack()
     return clean_environment(machine.environ) | endpoint.environment()
 
 

@@ -41,7 +41,8 @@ def told(settings: Settings, added: Added) -> list[tuple[str, str]]:
         lines.append(("engine", "the one that make started, with its containers"))
     if added.packages:
         lines.append(("packages", ", ".join(added.packages)))
-    lines += [("folder", folder) for folder in added.folders if Path(folder).exists()]
+    folders = [*added.folders, *([added.unpacked] if added.unpacked else [])]
+    lines += [("folder", folder) for folder in folders if Path(folder).exists()]
     if added.group_member:
         lines.append(("group", f"{added.group_member} in docker"))
     return lines or [("nothing", "was added to this machine")]
@@ -69,6 +70,8 @@ def _remove_from_machine(settings: Settings, added: Added, machine: Machine, con
     if OwnEngine().running():
         _as_root(machine, console, "make", "-C", str(settings.root), "engine-stop")
     Packages(settings, machine, console).remove(added.packages)
+    if added.unpacked:
+        _as_root(machine, console, "rm", "-rf", "--one-file-system", added.unpacked)
     mounted = Path("/proc/mounts").read_text()
     for folder in added.folders:
         if f" {folder}" in mounted or machine.which("dockerd"):

@@ -36,6 +36,8 @@ _TESTED_WITH = (
     ("systemd-analyze", "systemd", "checks the unit file"),
     ("kill", "procps", "what the unit reloads the daemon with"),
     ("curl", "curl", "types the README's tour"),
+    ("bwrap", "bubblewrap", "the engine of development mode"),
+    ("newuidmap", "uidmap", "lends ids to that engine where it is not root's"),
 )
 """Programs that the suite runs and a bare machine may lack: program, package, what for."""
 
@@ -59,7 +61,9 @@ def test(job: Job) -> int:
         {package: why for program, package, why in programs if not job.machine.which(program)}
         for programs in (_TESTED_WITH, _TESTED_WITH_IF_THERE)
     )
-    env = prepare.everything(job.settings, job.machine, job.console, also=missing, wishes=wishes, profiles=_TESTED_ON)
+    env = prepare.everything(
+        job.settings, job.machine, job.console, also=missing, wishes=wishes, profiles=_TESTED_ON, unpacked=True
+    )
     failed = [name for name, passes in (("lint", _lint), ("coverage", _coverage)) if not passes(job, env)]
     suite = job.python("-m", "pytest")
     job.console.step("suite", f"failed so far: {', '.join(failed)}; the tests run anyway" if failed else "all tests")

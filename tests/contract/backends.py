@@ -77,6 +77,8 @@ def _take_over(client: docker.APIClient, address: str) -> None:
 
 @contextmanager
 def _bubblewrap() -> Iterator[SandboxSettings]:
+    if os.geteuid() != 0:
+        pytest.skip("control groups are root's to make; without them it is the next one")
     yield PLAIN.model_copy(update={"engine": "bubblewrap"})
 
 

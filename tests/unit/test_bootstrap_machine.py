@@ -153,7 +153,7 @@ def test_one_make_sets_up_at_a_time(tmp_path: Path) -> None:
 def test_uninstall_says_what_was_added_and_nothing_else(tmp_path: Path) -> None:
     settings = Settings(tmp_path)
     images = {"ids": ["sha256:0", "sha256:1"], "added": ["sha256:1"]}
-    added = Added(packages=["docker.io", "runc"], folders=[str(tmp_path), "/nowhere"], images=images)
+    added = Added(packages=["docker.io", "runc"], folders=["/nowhere"], images=images, unpacked=str(tmp_path))
     said = dict(uninstalling.told(settings, added))
     assert said["packages"] == "docker.io, runc"
     assert said["image"] == "sha256:1"
