@@ -19,7 +19,7 @@ from tests.attack.rig import COLD, IDS, IMAGES, Box, opened, ready
 BACKENDS = {
     "docker-runc": {},
     "docker-runsc": {"runtime": "runsc", "accept_unenforced": ["inodes", "memory_bytes"]},
-    "bubblewrap": {"engine": "bubblewrap", "accept_unenforced": ["inodes", "memory_bytes"]},
+    "bubblewrap": {"engine": "bubblewrap"},
 }
 LANES = 3
 
@@ -45,10 +45,17 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 @pytest.fixture(scope="session")
-def state(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def chosen(request: pytest.FixtureRequest) -> SandboxSettings:
+    """The settings of the backend that the corpus is tried on."""
+    return SandboxSettings(**BACKENDS[request.config.getoption("backend", "docker-runc")], uid_first=IDS)
+
+
+@pytest.fixture(scope="session")
+def state(tmp_path_factory: pytest.TempPathFactory, chosen: SandboxSettings) -> Path:
     """One state directory for the session, so that the limits are tried once; and the images that the cases need."""
     for profile in ("default", "javascript", "shell"):
-        images.build(COLD, IMAGES, profile, lambda _: None)
+        images.build(chosen, IMAGES, profile, lambda _: None)
+    images.build(COLD, IMAGES, "default", lambda _: None)
     return tmp_path_factory.mktemp("state")
 
 
@@ -89,12 +96,11 @@ class Ahead:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def ahead(state: Path, request: pytest.FixtureRequest) -> AsyncIterator[Ahead]:
+async def ahead(state: Path, chosen: SandboxSettings, request: pytest.FixtureRequest) -> AsyncIterator[Ahead]:
     """The trials of all tests that were chosen, on one sandbox; nothing of it may be left."""
-    chosen = [item.callspec.params["trial"] for item in request.session.items if "ahead" in item.fixturenames]
-    settings = SandboxSettings(**BACKENDS[request.config.getoption("backend", "docker-runc")], uid_first=IDS)
+    todo = [item.callspec.params["trial"] for item in request.session.items if "ahead" in item.fixturenames]
     supervisor = Supervisor()
-    async with opened(state, settings) as box:
+    async with opened(state, chosen) as box:
         await ready(box)
-        yield Ahead(chosen, box.execute, supervisor)
+        yield Ahead(todo, box.execute, supervisor)
         await supervisor.close()

@@ -141,6 +141,22 @@ async def test_a_worker_that_is_killed_from_outside_is_our_fault(box):
     assert (await box.run("print(1)")).stdout == "1\n"
 
 
+async def test_a_runner_that_does_not_answer_is_killed_and_proven_dead(state):
+    """R2-17: the backend ends what its runner does not, and says so; nothing waits for it longer than it has to."""
+    settings = SETTINGS.model_copy(update={"grace_ms": 200, "engine_timeout_ms": 5_000})
+    async with opened(state, settings) as box, asyncio.TaskGroup() as group:
+        begun, clock = asyncio.Event(), asyncio.get_running_loop().time
+        told = Told(lambda status: status == "running" and begun.set())
+        under_way = group.create_task(box.run("while True: pass", limits={"wall_ms": 500}, progress=told))
+        await begun.wait()
+        since = clock()
+        for pid in processes(settings):
+            os.kill(parent_of(pid), signal.SIGSTOP)  # the runner
+        outcome = await under_way
+        assert (outcome.status, processes(settings)) == ("timeout", []), outcome
+        assert clock() - since < 3
+
+
 def parent_of(pid: int) -> int:
     return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 

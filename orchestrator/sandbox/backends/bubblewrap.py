@@ -130,7 +130,7 @@ class BubblewrapBackend:
             lambda filter_fd, told: bubblewrap_command.command(tools, place, runner, filter_fd, told), bpf.program()
         )
         await dialogue.greet(process)
-        process.know_inner()
+        process.find_inner()
         return RunnerWorker(self, name, kind, process)
 
     def _place(self, name: str, kind: WorkerClass) -> Place:

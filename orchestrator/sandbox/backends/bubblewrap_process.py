@@ -1,12 +1,14 @@
 """One worker as processes of this machine: `bwrap`, which waits outside, and the runner behind it, as one stream.
 
 The runner is process 1 of a process namespace. The kernel lets such a process go only when every other one in it is
-gone, so its end proves the end of all that a job started; and it dies with `bwrap`, as `bwrap` dies with the daemon.
+gone, so its end proves the end of all that a job started. When the daemon is killed, `bwrap` is killed with it; the
+runner, which changes its ids and is spared for that, ends because its stream does.
 """
 
 import asyncio
 import json
 import os
+import signal
 import socket
 from collections.abc import Callable
 from contextlib import suppress
@@ -65,18 +67,23 @@ class Process:
         """Hang up; the runner ends by that alone."""
         self._writer.transport.abort()
 
-    def know_inner(self) -> None:
-        """Take hold of the runner, which has just spoken. Raises `BrokenStream` where `bwrap` did not say who it is."""
-        try:
-            self._inner = os.pidfd_open(json.loads(os.read(self._facts, 4096))["child-pid"])
-        except (OSError, ValueError, KeyError) as fault:
-            raise BrokenStream("bwrap did not tell its child") from fault
+    def find_inner(self) -> int:
+        """Take hold of the runner, whom only `bwrap` knows. Raises `BrokenStream` where it did not say who that is."""
+        if self._inner is None:
+            try:
+                self._inner = os.pidfd_open(json.loads(os.read(self._facts, 4096))["child-pid"])
+            except (OSError, ValueError, KeyError) as fault:
+                raise BrokenStream("bwrap did not tell its child") from fault
+        return self._inner
 
     async def end(self) -> None:
         """Kill it, and return when nothing of it lives. May be called again."""
         with suppress(ProcessLookupError):
-            self._process.kill()
-        await self._process.wait()
+            try:
+                signal.pidfd_send_signal(self.find_inner(), signal.SIGKILL)
+            except BrokenStream:
+                self._process.kill()  # it has no child yet
+        await self._process.wait()  # it ends when its child has
         if self._inner is not None:
             await _readable(self._inner)
 
