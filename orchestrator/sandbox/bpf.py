@@ -19,6 +19,8 @@ _OPERATORS = {"SCMP_CMP_EQ": pyseccomp.EQ, "SCMP_CMP_MASKED_EQ": pyseccomp.MASKE
 _INSTRUCTION = struct.Struct("=HBBI")  # code, jump if true, jump if false, operand
 _LOAD, _IF_EQUAL, _IF_GREATER, _RETURN = 0x20, 0x15, 0x25, 0x06
 _AT_NUMBER, _AT_ARCHITECTURE = 0, 4  # within the kernel's `struct seccomp_data`
+_ORDINARY = 0x3FFF_FFFF
+"""The highest number that a system call can have; above are other ways of calling the same."""
 
 
 @cache
@@ -55,8 +57,9 @@ def _newer_than(newest: int) -> bytes:
         _INSTRUCTION.pack(*instruction)
         for instruction in (
             (_LOAD, 0, 0, _AT_ARCHITECTURE),
-            (_IF_EQUAL, 0, 3, pyseccomp.system_arch()),
+            (_IF_EQUAL, 0, 4, pyseccomp.system_arch()),
             (_LOAD, 0, 0, _AT_NUMBER),
+            (_IF_GREATER, 2, 0, _ORDINARY),  # such as x32's, which are judged below
             (_IF_GREATER, 0, 1, newest),
             (_RETURN, 0, 0, pyseccomp.ERRNO(errno.ENOSYS)),
         )

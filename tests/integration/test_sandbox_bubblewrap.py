@@ -13,7 +13,7 @@ import pytest
 from orchestrator.contracts.errors import Unavailable
 from orchestrator.kernel.ids import new_id
 from orchestrator.sandbox import images
-from orchestrator.sandbox.backends import bubblewrap_roots, cgroups, names
+from orchestrator.sandbox.backends import bubblewrap_roots, cgroups, names, walls
 from orchestrator.sandbox.backends.bubblewrap_roots import Roots
 from orchestrator.sandbox.backends.cgroups import Bounds
 from orchestrator.sandbox.settings import SandboxSettings
@@ -77,6 +77,9 @@ print(json.dumps({
     'interfaces': [line.split(':')[0].strip() for line in open('/proc/net/dev') if ':' in line],
     'top': sorted(os.listdir('/')), 'sys': sorted(os.listdir('/sys')), 'groups': open('/proc/self/cgroup').read(),
     'options': {line.split()[1]: line.split()[3] for line in open('/proc/mounts')},
+    'bound': [line.split()[1] for line in open('/proc/mounts') if line.split()[2] not in ('tmpfs', 'proc', 'devpts', 'cgroup', 'cgroup2')],
+    'files': [path for path in ('/dev/null', '/dev/zero', '/dev/full', '/dev/random', '/dev/urandom', '/dev/tty') if not os.path.isdir(path)],
+    'empty': [line.split()[1] for line in open('/proc/mounts') if line.split()[3].startswith('ro,nosuid,nodev') and line.split()[2] == 'devtmpfs'],
 }))
 """
     seen = json.loads((await box.run(code)).stdout)
@@ -87,6 +90,8 @@ print(json.dumps({
     assert seen["sys"] == ["class", "fs"]
     assert not {"run", "work", "home"} & {name for name in seen["top"] if os.path.ismount(f"/{name}")}
     assert HOST_NAMES.isdisjoint(seen["groups"].replace("/", ".").split("."))
+    assert {*seen["bound"]} == {"/", *seen["files"], *seen["empty"]}  # no folder of the host but its own root
+    assert all(place in walls.MASKED for place in seen["empty"])
     options = {place: set(words.split(",")) for place, words in seen["options"].items()}
     assert all("ro" in options[place] for place in ("/", "/dev", "/sys", "/proc/sys"))
     assert all({"nosuid", "nodev"} <= options[place] for place in ("/", "/box", "/program", "/dev/shm"))

@@ -2,6 +2,8 @@
 
 import errno
 import json
+import platform
+import signal
 import subprocess
 import sys
 
@@ -66,6 +68,14 @@ def test_the_kernel_answers_as_the_list_says(name, arguments, answer):
 def test_a_call_newer_than_the_list_is_said_not_to_exist():
     """So libc takes an older one, as under runc; EPERM would be believed."""
     assert under_the_filter((500, [])) == [errno.ENOSYS]
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="only there calls have a second set of numbers")
+def test_a_call_by_the_other_numbers_ends_the_process():
+    """ABUSE "Kernel": x32 would be a way around the list."""
+    with pytest.raises(subprocess.CalledProcessError) as ended:
+        under_the_filter((0x4000_0000 + number("getpid"), []))
+    assert ended.value.returncode == -signal.SIGSYS
 
 
 def test_every_name_that_is_allowed_without_conditions_is_in_the_program():

@@ -15,6 +15,7 @@ from pathlib import Path
 from orchestrator.contracts.errors import Unavailable
 from orchestrator.sandbox.backends import walls
 from orchestrator.sandbox.backends.cgroups import Group
+from orchestrator.sandbox.jobs import ENVIRONMENT
 
 _SHELL = """
 set -e
@@ -93,6 +94,7 @@ def command(tools: Tools, place: Place, runner: list[str], filter_fd: int, info_
 def _walls(place: Place) -> Iterator[str]:
     yield from (f"--unshare-{kind}" for kind in _NAMESPACES)
     yield from ("--as-pid-1", "--die-with-parent", "--new-session", "--hostname", "sandbox", "--clearenv")
+    yield from (word for name, value in ENVIRONMENT.items() for word in ("--setenv", name, value))
     yield from ("--cap-drop", "ALL", *(word for name in walls.CAPABILITIES for word in ("--cap-add", f"CAP_{name}")))
     yield from ("--ro-bind", str(place.root), "/", "--proc", "/proc", "--dev", "/dev")
     for name, folder in place.stage.items():
