@@ -103,8 +103,8 @@ class Pool:
 
     def keep(self, worker: Worker, domain: Domain) -> None:
         """Have a worker wiped, and kept for its domain."""
-        self._leaving += self._cells.give(worker, domain, self._clock.monotonic())
-        self._settle_in(_MOMENT_S)
+        for other in self._cells.give(worker, domain, self._clock.monotonic()):
+            self.dispose(other)
         self._watch_expiry()
 
     async def close(self) -> None:
