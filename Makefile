@@ -3,7 +3,7 @@
 
 PYTHON ?= $(shell for p in .venv/bin/python python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
-TARGETS := help run test demo bench lint attack test-bare engine-start engine-stop install-unit uninstall
+TARGETS := help run test demo bench lint attack campaign humaneval test-bare engine-start engine-stop install-unit uninstall
 
 .PHONY: $(TARGETS)
 $(TARGETS):

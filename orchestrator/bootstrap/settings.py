@@ -1,4 +1,4 @@
-"""What a person may choose on the `make` line: `PORT= STATE= PLUGINS= INSTALL= BASE=` (CONTRACT 0)."""
+"""What a person may choose on the `make` line: `PORT= STATE= PLUGINS= INSTALL= BASE=` and what single targets want."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,6 +11,8 @@ MEANINGS = {
     "STATE": "its state directory, state/ unless configured",
     "PLUGINS": "one more folder of plugins",
     "INSTALL": "`never` forbids system packages: says what is missing, exit 3",
+    "NAME": "which campaign: hostile, crashes, flood or mixed",
+    "FILE": "the tasks for `make humaneval`, HumanEval.jsonl or .jsonl.gz",
     "BASE": "`registry` is for hosts without mmdebstrap; not served yet, images need the distribution's packages",
 }
 _MAKE_OWN = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "MAKE_TERMOUT", "MAKE_TERMERR")
@@ -25,6 +27,8 @@ class Settings:
     state: Path | None = None
     plugins: Path | None = None
     may_install: bool = True  # INSTALL=never forbids system packages
+    name: str = ""  # of a campaign
+    file: Path | None = None  # the tasks of HumanEval
     from_registry: bool = False  # BASE=registry: images start from a container registry, not from packages
 
     @property
@@ -53,17 +57,18 @@ def read(environ: Mapping[str, str], root: Path) -> Settings:
     """Settings from the environment, to which `make` adds its line's choices. Raises `Problem` naming all faults."""
     faults: list[str] = []
     port = _port(environ.get("PORT", ""), faults)
-    plugins = _folder(environ.get("PLUGINS", ""), root)
+    plugins = _path(environ.get("PLUGINS", ""), root)
     if plugins is not None and not plugins.is_dir():
         faults.append(f"PLUGINS={environ['PLUGINS']} is not a folder")
-    state = _folder(environ.get("STATE", ""), root)
+    state = _path(environ.get("STATE", ""), root)
     if state is not None and state.exists() and not state.is_dir():
         faults.append(f"STATE={environ['STATE']} is a file, not a folder")
     install = _one_of(environ, "INSTALL", "never", faults)
     base = _one_of(environ, "BASE", "registry", faults)
     if faults:
         raise Problem("\n".join(faults), code=WRONG_USE)
-    return Settings(root, port, state, plugins, may_install=not install, from_registry=base)
+    name, file = environ.get("NAME", ""), _path(environ.get("FILE", ""), root)  # judged by the targets that want them
+    return Settings(root, port, state, plugins, may_install=not install, name=name, file=file, from_registry=base)
 
 
 def clean_environment(environ: Mapping[str, str]) -> dict[str, str]:
@@ -80,7 +85,7 @@ def _port(text: str, faults: list[str]) -> int | None:
     return None
 
 
-def _folder(text: str, root: Path) -> Path | None:
+def _path(text: str, root: Path) -> Path | None:
     return (root / Path(text).expanduser()).absolute() if text else None
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from orchestrator.bootstrap import bare, commands, prepare, uninstalling, units
-from orchestrator.bootstrap.console import Console, Problem
+from orchestrator.bootstrap.console import WRONG_USE, Console, Problem
 from orchestrator.bootstrap.dockerd import OwnEngine
 from orchestrator.bootstrap.machine import Machine
 from orchestrator.bootstrap.settings import Settings, clean_environment
@@ -43,6 +43,8 @@ _TESTED_WITH = (
 
 _TESTED_WITH_IF_THERE = (("runsc", "runsc", "runs code under a kernel of its own"),)
 """The same, of which not every distribution has a package; what tests them is skipped there, and says so."""
+
+_CAMPAIGNS = ("hostile", "crashes", "flood", "mixed")
 
 _TESTED_ON = ("default", "javascript", "science", "shell")
 
@@ -86,7 +88,8 @@ def demo(job: Job) -> int:
 
 def bench(job: Job) -> int:
     """the performance tables"""
-    env = prepare.everything(job.settings, job.machine, job.console)
+    wishes = {} if job.machine.which("bwrap") else {"bubblewrap": "a yardstick"}
+    env = prepare.everything(job.settings, job.machine, job.console, wishes=wishes)
     return job.become(job.python("-m", "tests.benchmarks"), env)
 
 
@@ -94,6 +97,26 @@ def attack(job: Job) -> int:
     """the hostile programs, each with its expected verdict"""
     env = prepare.everything(job.settings, job.machine, job.console)
     return job.become(job.python("-m", "pytest", "tests/attack"), env)
+
+
+def campaign(job: Job) -> int:
+    """what only many jobs show, held to bounds; NAME= says which"""
+    name = job.settings.name
+    if name not in _CAMPAIGNS:
+        told = f"NAME={name} is no campaign" if name else "NAME= says which campaign"
+        raise Problem(f"{told}: {', '.join(_CAMPAIGNS)}", mend=f"make campaign NAME={_CAMPAIGNS[0]}", code=WRONG_USE)
+    env = prepare.everything(job.settings, job.machine, job.console)
+    return job.become(job.python("-m", "tests.campaigns", name), env)
+
+
+def humaneval(job: Job) -> int:
+    """HumanEval: every solution passes, every empty body fails; FILE= has its tasks"""
+    file = job.settings.file
+    if file is None or not file.is_file():
+        told = f"there is no file {file}" if file else "FILE= names the tasks, HumanEval.jsonl or .jsonl.gz"
+        raise Problem(told, mend="make humaneval FILE=HumanEval.jsonl.gz", code=WRONG_USE)
+    env = prepare.everything(job.settings, job.machine, job.console)
+    return job.become(job.python("-m", "tests.campaigns", "humaneval", str(file)), env)
 
 
 def test_bare(job: Job) -> int:
@@ -151,6 +174,7 @@ def _coverage(job: Job, env: dict[str, str]) -> bool:
 
 
 TARGETS: dict[str, Callable[[Job], int]] = {
-    "run": run, "test": test, "demo": demo, "bench": bench, "lint": lint, "attack": attack, "test-bare": test_bare,
+    "run": run, "test": test, "demo": demo, "bench": bench, "lint": lint, "attack": attack, "campaign": campaign,
+    "humaneval": humaneval, "test-bare": test_bare,
     "engine-start": engine_start, "engine-stop": engine_stop, "install-unit": install_unit, "uninstall": uninstall,
 }  # fmt: skip

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.bootstrap import settings
+from orchestrator.bootstrap import settings, verbs
 from orchestrator.bootstrap.console import Console, Problem
-from orchestrator.bootstrap.verbs import TARGETS
+from orchestrator.bootstrap.machine import Machine
+from orchestrator.bootstrap.verbs import TARGETS, Job
+from tests.campaigns.__main__ import CAMPAIGNS
 
 ROOT = Path(__file__).parents[2]
 
@@ -89,3 +91,24 @@ def test_continuous_integration_calls_make_test_and_nothing_else() -> None:
     assert len(workflow) == 2
     assert "run: make test" in workflow[1]
     assert "||" not in workflow[1]
+
+
+@pytest.mark.parametrize(
+    ("target", "line"),
+    [
+        ("campaign", {}),
+        ("campaign", {"NAME": "peace"}),
+        ("humaneval", {}),
+        ("humaneval", {"FILE": "nowhere"}),
+        ("humaneval", {"FILE": "tests"}),
+    ],
+)
+def test_a_target_that_wants_a_choice_says_so_before_anything_is_changed(target: str, line: dict[str, str]) -> None:
+    """`NAME` and `FILE` are common names in an environment, so no other target looks at them."""
+    with pytest.raises(Problem, match=next(iter(line.values()), "=")) as told:
+        TARGETS[target](Job(settings.read(line, ROOT), Machine(), Console(io.StringIO())))
+    assert told.value.code == 2
+
+
+def test_make_knows_every_campaign() -> None:
+    assert set(verbs._CAMPAIGNS) == set(CAMPAIGNS)
