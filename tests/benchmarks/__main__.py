@@ -4,11 +4,13 @@ import asyncio
 import sys
 
 from orchestrator.kernel import logs
-from tests.benchmarks import bus, executions, queries, reloads
+from tests.benchmarks import bus, cells, executions, queries, reloads, sustained
 
 BENCHMARKS = {
     "queries": queries.measure,
     "executions": executions.measure,
+    "cells": cells.measure,
+    "sustained": sustained.measure,
     "reloads": reloads.measure,
     "bus": bus.measure,
 }
