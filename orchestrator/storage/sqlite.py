@@ -124,13 +124,32 @@ class SqliteStore:
             raise Unavailable(f"the store cannot be read: {fault.orig}", code="store_unavailable") from fault
 
     def _write_for_ever(self) -> None:
-        with self._engine.connect() as connection:
-            while (first := self._jobs.get()) is not None:
-                batch, last = self._gather(first)
+        """Write until the store is closed; on a new connection where one has failed as it must not."""
+        sound = False
+        while not sound:
+            with self._engine.connect() as connection:
+                sound = self._write_on(connection)
+
+    def _write_on(self, connection: Connection) -> bool:
+        """Write until the store is closed (True), or until writing itself has failed."""
+        last = False
+        while not last and (first := self._jobs.get()) is not None:
+            batch, last = self._gather(first)
+            try:
                 self._commit(connection, batch)
+            except Exception as fault:
+                log.error("store.writing_failed", exc_info=fault)
+                self._fail(batch, fault)
+                if not last:
+                    return False
+            finally:
                 _settle(batch)
-                if last:
-                    return
+        return True
+
+    def _fail(self, batch: list[_Job], fault: Exception) -> None:
+        self.fault = f"cannot be written: {type(fault).__name__}"
+        for job in batch:
+            job.fault = job.fault or Unavailable(f"the store {self.fault}", code="store_unavailable")
 
     def _gather(self, first: list[_Job]) -> tuple[list[_Job], bool]:
         batch = first
@@ -163,8 +182,7 @@ class SqliteStore:
         """One transaction must not take others with it: try each by itself, and fail those that fail then."""
         if len(batch) == 1:
             log.error("store.commit_failed", error=str(fault))
-            self.fault = f"cannot be written: {type(fault).__name__}"
-            batch[0].fault = Unavailable(f"the store {self.fault}", code="store_unavailable")
+            self._fail(batch, fault)
             return
         for job in batch:
             job.value = job.fault = None

@@ -125,6 +125,27 @@ async def test_a_bad_part_fails_its_own_transaction_alone(store: SqliteStore) ->
     assert len(await names(store)) == 19
 
 
+async def test_writing_that_fails_as_it_must_not_fails_its_callers_and_goes_on(
+    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """R4-43: nobody waits for ever, and one fault is not the end of the store."""
+
+    def broken(*_: object) -> None:
+        raise OSError("on purpose")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("orchestrator.storage.sqlite._write_parts", broken)
+        patch.setattr("orchestrator.storage.sqlite._abandon", broken)
+        outcomes = await asyncio.wait_for(
+            asyncio.gather(*(store.write(lambda tx, n=n: add(tx, f"n{n}")) for n in range(3)), return_exceptions=True),
+            5,
+        )
+        assert all(isinstance(outcome, Unavailable) for outcome in outcomes)
+        assert store.fault is not None
+    assert await asyncio.wait_for(store.write(lambda tx: add(tx, "later")), 5) == "later"
+    assert (await names(store), store.fault) == (["later"], None)
+
+
 async def test_a_closed_store_says_so(store: SqliteStore) -> None:
     await store.close()
     with pytest.raises(Unavailable) as caught:
