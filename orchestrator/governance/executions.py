@@ -64,13 +64,17 @@ class Running:
         self.now = "queued"
         self.ended = asyncio.Event()
         self.accepted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._until_accepted = {"queued", "written"}
         self.task: asyncio.Task[Execution | OrchestratorError] | None = None
 
     def status(self, status: str) -> None:
         """It is `queued`, or `running`."""
         self.now = status
-        if not self.accepted.done():
-            self.accepted.set_result(None)
+        self._is("queued")
+
+    def written(self) -> None:
+        """That it starts is written down, and outlives the daemon."""
+        self._is("written")
 
     def output(self, name: OutputName, data: bytes) -> None:
         """A piece of its output."""
@@ -84,6 +88,11 @@ class Running:
     def complete(self, outcome: Execution) -> Execution:
         """Its outcome with what is known of it here."""
         return outcome.model_copy(update=self._told())
+
+    def _is(self, step: str) -> None:
+        self._until_accepted.discard(step)
+        if not self._until_accepted and not self.accepted.done():
+            self.accepted.set_result(None)
 
     def _told(self) -> dict[str, Any]:
         asked = self.request
@@ -132,7 +141,10 @@ class Executions:
         self, request: ExecutionRequest, caller: Caller, listener: Progress | None = None, *,
         session_id: str | None = None,
     ) -> Running:  # fmt: skip
-        """Begin to run code, and answer when it has a place in the queue. Refusals raise if they come by then."""
+        """Begin to run code, and answer when it has a place in the queue and is written down.
+
+        Refusals raise if they come by then.
+        """
         running, permit, facts = await self._permitted(request, caller, None)
         running.listener, running.session_id = listener, session_id
         facts |= {"session_id": session_id} if session_id else {}
@@ -192,7 +204,7 @@ class Executions:
         begun = self._log.begin(
             running.id, running.created_at, running.request, running.admitted.limits, caller, permit, facts
         )
-        begun.add_done_callback(lambda done: self._end_unwritten(running.id, done))
+        begun.add_done_callback(lambda done: self._begun(running, done))
         try:
             outcome = await self._sandbox.run(
                 running.id, running.admitted, owner=caller.owner, key_id=caller.key_id, permit=permit, progress=running,
@@ -219,7 +231,9 @@ class Executions:
         except OrchestratorError as fault:
             return fault
 
-    def _end_unwritten(self, execution_id: str, begun: "asyncio.Future[None]") -> None:
+    def _begun(self, running: Running, written: "asyncio.Future[None]") -> None:
         """What cannot be written down does not run on."""
-        if begun.cancelled() or begun.exception() is not None:
-            self._sandbox.cancel(execution_id)
+        if written.cancelled() or written.exception() is not None:
+            self._sandbox.cancel(running.id)
+        else:
+            running.written()
