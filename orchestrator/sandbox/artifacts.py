@@ -53,7 +53,8 @@ def entries(payload: bytes) -> Iterator[Entry]:
 
 def choose(found: Iterable[Entry], wanted: Wanted) -> Choice:
     """Take what the globs match until a bound is reached; folders that a glob merely passes are no artifacts."""
-    choice, room, matcher = Choice([], []), wanted.bytes, Matcher(wanted.globs)
+    choice, matcher = Choice([], []), Matcher(wanted.globs)
+    room = wanted.bytes if wanted.room is None else min(wanted.room, wanted.bytes)
     for entry in sorted(found, key=lambda entry: entry.path):
         path = entry.path.decode(errors="replace")
         if not matcher.matches(path):

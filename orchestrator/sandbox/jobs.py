@@ -31,11 +31,15 @@ class WorkerClass:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Which files of the working directory are wanted when a job has ended: globs, the most files, the most bytes."""
+    """Which files of the working directory are wanted when a job has ended: globs, the most files, the most bytes.
+
+    `room` is what jobs before it, of the same execution, have left of the bytes.
+    """
 
     globs: list[str]
     count: int
     bytes: int
+    room: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,9 +30,10 @@ class AdmittedCase:
     expected_stdout: str | None
     session: bool = False
 
-    def job(self, execution_id: str) -> Job:
-        """What a worker gets to do; the expected output stays here."""
-        return Job(execution_id, self.limits, self.args, self.env, self.parts, self.command, self.session, self.wanted)
+    def job(self, execution_id: str, artifact_bytes: int) -> Job:
+        """What a worker gets to do, and may leave in artifacts; the expected output stays here."""
+        wanted = None if self.wanted is None else dataclasses.replace(self.wanted, room=artifact_bytes)
+        return Job(execution_id, self.limits, self.args, self.env, self.parts, self.command, self.session, wanted)
 
     def as_piece(self, figures: str) -> "AdmittedCase":
         """The same as a piece of a session, whose figures are artifacts, too."""

@@ -165,11 +165,11 @@ class Sandbox:
     async def _outcomes(self, run: Run, admitted: Admitted, facts: Facts) -> list[Outcome]:
         """What came of each case in turn, or of the one job of a request without cases."""
         outcomes: list[Outcome] = []
-        room = MAX_KEPT_BYTES
+        room, artifact_room = MAX_KEPT_BYTES, max(case.limits.artifact_bytes for case in admitted.cases)
         for case in admitted.cases:
             kind = worker_class(facts, admitted.profile.name, case.limits)
             job = case if run.session is None else case.as_piece(run.session.figures())
-            raw = await run.run(kind, job.job(run.execution_id))
+            raw = await run.run(kind, job.job(run.execution_id, artifact_room))
             if (late_ms := verdict.lateness_ms(raw, case.limits)) is not None:
                 self._metrics.sandbox_kills.observe(late_ms / 1e3)
             if run.session is not None:
@@ -177,6 +177,7 @@ class Sandbox:
             outcome = answers.outcome(raw, case, run.queued_ms, run.start_ms, room)
             outcomes.append(hints.add(outcome, admitted.profile, self._profiles))
             room -= len(outcome.stdout) + len(outcome.stderr)
+            artifact_room -= sum(len(content) for content in raw.artifacts.values())
             failed = outcome.status != "ok" or outcome.passed is False
             if outcome.status in ("cancelled", "infra") or (failed and admitted.request.stop_on):
                 break
