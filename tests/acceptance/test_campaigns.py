@@ -12,7 +12,11 @@ pytestmark = [pytest.mark.engine, pytest.mark.slow]
 
 TASKS = {
     "add": ("def add(a, b):\n    '''The sum.'''\n", "    return a + b\n", "    assert candidate(1, 2) == 3\n"),
-    "first": ("def first(text):\n", "    return text[0]\n", "    assert candidate('ab') == 'a'\n    assert candidate('b') == 'b'\n"),
+    "first": (
+        "def first(text):\n",
+        "    return text[0]\n",
+        "    assert candidate('ab') == 'a'\n    assert candidate('b') == 'b'\n",
+    ),
     "count": (
         "from typing import List\n\n\ndef count(xs: List[int]) -> int:\n",
         "    n = 0\n    for _ in xs:\n        n += 1\n    return n\n",

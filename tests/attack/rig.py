@@ -23,6 +23,7 @@ from orchestrator.sandbox.settings import SandboxSettings
 
 IMAGES = Path(__file__).parents[2] / "sandbox_images"
 
+
 def _ids_of_our_own() -> tuple[int, socket.socket]:
     """First of 5,000 ids that no other suite on this machine uses now, and what holds them until this process ends.
 

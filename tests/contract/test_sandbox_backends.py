@@ -63,13 +63,21 @@ async def test_a_program_ends_as_the_contract_says(had, box, name):
 def test_every_declared_difference_is_one(had):
     for name, seen in had.backend.differs.items():
         assert seen.why
-        assert (seen.status, seen.hits, seen.says) != (CASES[name].seen.status, CASES[name].seen.hits, CASES[name].seen.says)
+        assert (seen.status, seen.hits, seen.says) != (
+            CASES[name].seen.status,
+            CASES[name].seen.hits,
+            CASES[name].seen.says,
+        )
 
 
 async def test_every_result_says_where_it_ran_and_what_was_not_enforced(had, box):
     where = (await box.run("print(1)")).sandbox
     backend = had.backend
-    assert (where.engine, where.runtime, tuple(where.limits_unenforced)) == (backend.engine, backend.runtime, backend.lacks)
+    assert (where.engine, where.runtime, tuple(where.limits_unenforced)) == (
+        backend.engine,
+        backend.runtime,
+        backend.lacks,
+    )
     assert (where.network, where.isolation, where.warm) == ("none", "container", False)
     assert {profile.kernel_boundary for profile in box.sandbox.profiles()} == {backend.kernel}
 
@@ -119,7 +127,9 @@ async def test_posture_read_back_is_the_policy(box):
 
 
 async def test_usage_is_counted(box):
-    outcome = await box.run("x = b'x' * (30 * 2**20)\nimport time\nend = time.process_time() + 0.2\nwhile time.process_time() < end: pass")
+    outcome = await box.run(
+        "x = b'x' * (30 * 2**20)\nimport time\nend = time.process_time() + 0.2\nwhile time.process_time() < end: pass"
+    )
     usage = outcome.usage
     assert 200 <= usage.cpu_ms <= usage.wall_ms + 200
     assert usage.peak_memory_bytes >= 30 * 2**20

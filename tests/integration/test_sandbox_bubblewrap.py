@@ -325,7 +325,10 @@ async def test_without_bubblewrap_it_says_what_mends_it(state, monkeypatch):
     monkeypatch.setenv("PATH", "/nowhere")
     async with opened(state, SETTINGS) as box:
         status, why = box.sandbox.health()
-        assert (status, why) == ("degraded", "bwrap, unshare, setpriv, prlimit is missing; mend it with: apt-get install bubblewrap util-linux")
+        assert (status, why) == (
+            "degraded",
+            "bwrap, unshare, setpriv, prlimit is missing; mend it with: apt-get install bubblewrap util-linux",
+        )
         with pytest.raises(Unavailable):
             await box.run("print(1)")
 

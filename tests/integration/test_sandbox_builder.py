@@ -75,7 +75,10 @@ async def test_asking_for_a_profile_builds_its_image_once_and_then_it_serves(fol
             outcome = await box.run("echo 42", profile="tiny")
             assert (outcome.status, outcome.stdout) == ("ok", "42\n"), outcome.reason
     steps = [entry for entry in logs if entry["event"].startswith("sandbox.build")]
-    assert [entry["event"] for entry in steps if entry["event"] != "sandbox.build_step"] == ["sandbox.build_began", "sandbox.build_done"]
+    assert [entry["event"] for entry in steps if entry["event"] != "sandbox.build_step"] == [
+        "sandbox.build_began",
+        "sandbox.build_done",
+    ]
     assert any("fetching" in entry.get("step", "") for entry in steps)
 
 

@@ -292,7 +292,13 @@ async def test_a_batch_runs_programs_one_by_one_each_with_its_own_id_directory_a
     requests = [{"code": look}, {"code": look}, hangs, {"code": look}, {"code": "raise SystemExit(3)"}]
     batch = [box.sandbox.admit(ExecutionRequest.model_validate(request)) for request in requests]
     done = await box.sandbox.run_batch("id", batch, owner="o", key_id=None, permit=permit_for("id"), progress=Told())
-    assert [(one.status, one.exit_code) for one in done] == [("ok", 0), ("ok", 0), ("timeout", None), ("ok", 0), ("error", 3)]
+    assert [(one.status, one.exit_code) for one in done] == [
+        ("ok", 0),
+        ("ok", 0),
+        ("timeout", None),
+        ("ok", 0),
+        ("error", 3),
+    ]
     seen = [one.stdout.split(" ", 1) for one in done if one.stdout]
     assert {rest for _, rest in seen} == {"[] []\n"}
     assert seen[0][0] != seen[1][0]

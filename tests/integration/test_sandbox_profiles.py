@@ -108,7 +108,12 @@ VERDICTS = {
     "memory": ("oom", None, None, ["memory_bytes"]), "flood": ("output_limit", None, None, ["stdout_bytes"]),
     "disk": ("error", 1, None, ["disk_bytes"]),
 }  # fmt: skip
-TIGHTER = {"wall": {"wall_ms": 500}, "cpu": {"cpu_ms": 400}, "disk": {"disk_bytes": 4 * MIB}, "memory": {"memory_bytes": 96 * MIB}}
+TIGHTER = {
+    "wall": {"wall_ms": 500},
+    "cpu": {"cpu_ms": 400},
+    "disk": {"disk_bytes": 4 * MIB},
+    "memory": {"memory_bytes": 96 * MIB},
+}
 
 
 @pytest.mark.parametrize("language", ["javascript", "shell"])
@@ -152,7 +157,10 @@ async def test_the_walls_are_the_same(box, language, code, says):
 @pytest.mark.parametrize("language", ["javascript", "shell"])
 async def test_artifacts_and_cells_serve_every_language(box, language):
     """CONTRACT 4: `artifacts`, `cases` and `cell` are not Python's alone; a cell shows nothing of the job before."""
-    code = {"javascript": "const fs = require('fs'); console.log(fs.readdirSync('.').length); fs.writeFileSync('a.txt', process.argv[2])", "shell": "ls | wc -l; printf %s \"$1\" > a.txt"}[language]
+    code = {
+        "javascript": "const fs = require('fs'); console.log(fs.readdirSync('.').length); fs.writeFileSync('a.txt', process.argv[2])",
+        "shell": 'ls | wc -l; printf %s "$1" > a.txt',
+    }[language]
     for text in ("one", "two"):
         outcome = await box.run(code, language=language, isolation="cell", args=[text], artifacts=["*.txt"])
         assert (outcome.status, outcome.stdout) == ("ok", "0\n"), outcome.stderr
@@ -194,8 +202,18 @@ async def test_every_module_of_a_manifest_is_there_and_nothing_of_the_standard_l
     """What a hint promises holds."""
     for name, profile in profiles.load(IMAGES).items():
         if profile.manifest.language == "python":
-            tried = [*profile.manifest.modules, "ssl", "sqlite3", "lzma", "decimal", "zoneinfo", "multiprocessing.synchronize"]
-            outcome = await box.run(f"import importlib\nfor name in {tried}: importlib.import_module(name)", profile=name)
+            tried = [
+                *profile.manifest.modules,
+                "ssl",
+                "sqlite3",
+                "lzma",
+                "decimal",
+                "zoneinfo",
+                "multiprocessing.synchronize",
+            ]
+            outcome = await box.run(
+                f"import importlib\nfor name in {tried}: importlib.import_module(name)", profile=name
+            )
             assert (outcome.status, outcome.stderr) == ("ok", ""), outcome.reason
 
 
@@ -215,7 +233,12 @@ async def test_the_profiles_are_listed_over_http(client):
     listed = {item["name"]: item for item in answer.json["items"]}
     assert {"default", "javascript", "science", "shell"} <= set(listed)
     shell = listed["shell"]
-    assert (shell["language"], shell["available"], shell["kernel_boundary"], shell["sessions"]) == ("shell", True, "shared", False)
+    assert (shell["language"], shell["available"], shell["kernel_boundary"], shell["sessions"]) == (
+        "shell",
+        True,
+        "shared",
+        False,
+    )
     assert shell["image"].startswith("orchestrator-sandbox/shell@sha256:")
     assert shell["packages"]["bash"][0].isdigit()
     assert shell["default"]["memory_bytes"] == 128 * MIB
@@ -231,6 +254,10 @@ async def test_a_language_alone_chooses_its_profile_over_http(admin):
     assert (answer.status, answer.json["stdout"], answer.json["profile"]) == (200, "42\n", "shell")
     again = await admin.get(f"/v1/sandbox/executions/{answer.json['id']}")
     assert (again.json["language"], again.json["profile"]) == ("shell", "shell")
-    for asked, loc in (({"language": "cobol"}, "language"), ({"language": "javascript", "profile": "default"}, "language"), ({"profile": "x"}, "profile")):
+    for asked, loc in (
+        ({"language": "cobol"}, "language"),
+        ({"language": "javascript", "profile": "default"}, "language"),
+        ({"profile": "x"}, "profile"),
+    ):
         refused = await admin.post("/v1/sandbox/executions", json={"code": "", **asked})
         assert (refused.status, refused.json["errors"][0]["loc"]) == (422, [loc])

@@ -64,8 +64,15 @@ def test_gvisor_is_told_enosys_in_the_only_way_it_knows():
 
 
 OOM = "oom_kill_disable 0\nunder_oom 0\noom_kill 2\n"
-FIRST = {"cpuacct/cpuacct.usage": "5000000\n", "memory/memory.max_usage_in_bytes": "70\n", "memory/memory.oom_control": OOM}
-TOGETHER = {"cpu,cpuacct/cpuacct.usage": "5000000\n", **{name: text for name, text in FIRST.items() if "cpu" not in name}}
+FIRST = {
+    "cpuacct/cpuacct.usage": "5000000\n",
+    "memory/memory.max_usage_in_bytes": "70\n",
+    "memory/memory.oom_control": OOM,
+}
+TOGETHER = {
+    "cpu,cpuacct/cpuacct.usage": "5000000\n",
+    **{name: text for name, text in FIRST.items() if "cpu" not in name},
+}
 OLDER = {"cpu.stat": "usage_usec 5000\nuser_usec 1\n", "memory.current": "70\n", "memory.events": "oom 3\noom_kill 2\n"}
 SECOND = {**OLDER, "memory.peak": "70\n", "memory.current": "60\n"}
 

@@ -28,7 +28,12 @@ def test_the_shipped_profiles_are_the_contracts():
         "default": "python", "javascript": "javascript", "science": "python", "shell": "shell",
     }  # fmt: skip
     science, default = KNOWN["science"].manifest.limits.maximum, KNOWN["default"].manifest.limits
-    assert (science.memory_bytes, science.wall_ms, science.cpu_ms, science.disk_bytes) == (2**30, 120_000, 120_000, 2**28)
+    assert (science.memory_bytes, science.wall_ms, science.cpu_ms, science.disk_bytes) == (
+        2**30,
+        120_000,
+        120_000,
+        2**28,
+    )
     assert (default.default.artifact_bytes, default.default.artifacts) == (8 * 2**20, 64)
     assert (default.maximum.artifact_bytes, default.maximum.artifacts) == (64 * 2**20, 256)
     assert {name for name, p in KNOWN.items() if p.manifest.sessions} == {"default", "science"}
@@ -55,8 +60,20 @@ def test_a_manifest_that_could_not_run_is_named(tmp_path, text, told):
 
 def test_the_profile_of_a_language_is_default_then_its_namesake_then_the_first(tmp_path):
     ruby = 'language = "ruby"\ncommand = ["/usr/bin/ruby"]'
-    known = loaded(tmp_path, default='language = "python"', b='language = "python"', ruby=ruby, a=ruby, z='language = "c"\ncommand = ["/x"]')
-    assert [getattr(profiles.of_language(known, name), "name", None) for name in ("python", "ruby", "c", "go")] == ["default", "ruby", "z", None]
+    known = loaded(
+        tmp_path,
+        default='language = "python"',
+        b='language = "python"',
+        ruby=ruby,
+        a=ruby,
+        z='language = "c"\ncommand = ["/x"]',
+    )
+    assert [getattr(profiles.of_language(known, name), "name", None) for name in ("python", "ruby", "c", "go")] == [
+        "default",
+        "ruby",
+        "z",
+        None,
+    ]
 
 
 def test_what_is_left_out_stands_in_the_status_as_there():
@@ -75,7 +92,9 @@ def hinted(stderr: str, ran_on: str = "default", **told):
     return hints.add(outcome, KNOWN[ran_on], KNOWN)
 
 
-@pytest.mark.parametrize(("missed", "module"), [("numpy", "numpy"), ("sklearn.linear_model", "sklearn"), ("PIL", "PIL")])
+@pytest.mark.parametrize(
+    ("missed", "module"), [("numpy", "numpy"), ("sklearn.linear_model", "sklearn"), ("PIL", "PIL")]
+)
 def test_a_missing_module_carries_the_profile_that_has_it(missed, module):
     """The issue's words: `ModuleNotFoundError` in a result carries the profile that has the module."""
     outcome = hinted(MISSED.format(missed))
