@@ -156,11 +156,11 @@ def uninstall(job: Job) -> int:
 
 
 def _lint(job: Job, env: dict[str, str]) -> bool:
-    """Both linters run, whatever the first one finds."""
-    job.console.step("lint", "ruff, mypy --strict")
+    """All of them run, whatever the first one finds."""
+    job.console.step("lint", "ruff, its formatter, mypy --strict")
     codes = [
         commands.foreground(job.python("-m", *words), env=env, cwd=job.settings.root)
-        for words in (("ruff", "check", "."), ("mypy",))
+        for words in (("ruff", "check", "."), ("ruff", "format", "--check", "."), ("mypy",))
     ]
     return not any(codes)
 
