@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
 
+from orchestrator.contracts.executions import Kernel
+
 
 class Scope(StrEnum):
     """What a key may do; `admin` implies all others."""
@@ -24,7 +26,8 @@ LOOPBACK = "loopback"
 class Caller:
     """One authenticated caller, for the length of one request.
 
-    `owner` is what its creations belong to: its identity's id, or `LOOPBACK`.
+    `owner` is what its creations belong to: its identity's id, or `LOOPBACK`. `kernel` is what its key demands of the
+    sandbox: with `separate`, its code runs behind a kernel of its own or not at all.
     """
 
     owner: str
@@ -32,6 +35,7 @@ class Caller:
     scopes: frozenset[Scope]
     key_id: str | None = None
     source: Literal["http", "plugin", "python", "daemon"] = "http"
+    kernel: Kernel = "shared"
 
     def may(self, scope: Scope) -> bool:
         """Whether its key carries `scope`."""

@@ -3,13 +3,16 @@
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from orchestrator.contracts.executions import Kernel
+
 
 @dataclass(frozen=True, slots=True)
 class Permit:
     """What a person allowed, by an approval or a standing grant (CONTRACT 5, X-01).
 
     `capability` is `sandbox.execute` or `plugin:NAME@DIGEST`; `subject` the id of the query or execution that it is
-    for; `seal` an authenticator over all other fields that only the issuing room can compute.
+    for; `kernel` the least boundary that its code may run behind; `seal` an authenticator over all other fields that
+    only the issuing room can compute.
     """
 
     id: str
@@ -20,6 +23,7 @@ class Permit:
     basis_id: str
     approved_by: str
     expires_at: float
+    kernel: Kernel
     seal: bytes
 
 

@@ -86,6 +86,7 @@ async def build(configuration: Configuration, places: Places) -> AsyncIterator[D
             clock=clock,
             metrics=metrics,
             supervisor=supervisor,
+            tell=lambda topic, outcome, data: journal.note(Entry(topic, None, "daemon", outcome, data)),
         )
         await sandbox.start()
         stack.push_async_callback(sandbox.close)

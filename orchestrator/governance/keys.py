@@ -11,6 +11,7 @@ from orchestrator.audit.entries import Entry
 from orchestrator.audit.journal import Journal
 from orchestrator.contracts.callers import Caller, Scope
 from orchestrator.contracts.errors import Invalid, NotFound
+from orchestrator.contracts.executions import Kernel
 from orchestrator.governance.identities import Identities
 from orchestrator.kernel.canonical import sha256_hex
 from orchestrator.kernel.clock import Clock, rfc3339
@@ -32,6 +33,7 @@ class Key:
     created_at: str
     expires_at: str | None
     revoked_at: str | None
+    kernel: Kernel
 
     def as_json(self) -> dict[str, Any]:
         """The key as `GET /v1/keys` lists it."""
@@ -43,6 +45,7 @@ class Key:
             "created_at": self.created_at,
             "expires_at": self.expires_at,
             "revoked_at": self.revoked_at,
+            "kernel": self.kernel,
         }
 
 
@@ -71,7 +74,7 @@ class Keys:
         identity = self._identities.get(key.identity_id)
         if identity is None:
             return None
-        return Caller(owner=identity.id, kind=identity.kind, scopes=key.scopes, key_id=key.id)
+        return Caller(owner=identity.id, kind=identity.kind, scopes=key.scopes, key_id=key.id, kernel=key.kernel)
 
     def list(self) -> list[Key]:
         """All keys, newest first, revoked ones too."""
@@ -85,6 +88,7 @@ class Keys:
         actor: str,
         *,
         expires_at: datetime | None = None,
+        kernel: Kernel = "shared",
         secret: str | None = None,
     ) -> tuple[Key, str]:
         """Make a key; it and its secret, which cannot be had again. Raises `Invalid` for an identity there is not."""
@@ -101,11 +105,12 @@ class Keys:
             "created_at": rfc3339(self._clock.now()),
             "expires_at": rfc3339(expires_at) if expires_at else None,
             "revoked_at": None,
+            "kernel": kernel,
         }
 
         def work(tx: Tx) -> tuple[None, list[Entry]]:
             tx.execute(insert(keys), row)
-            data = {"name": name, "scopes": row["scopes"], "identity_id": identity_id}
+            data = {"name": name, "scopes": row["scopes"], "identity_id": identity_id, "kernel": kernel}
             return None, [Entry("key.created", str(row["id"]), actor, data=data, owner=identity_id)]
 
         await self._journal.write(work)
@@ -138,4 +143,5 @@ def _key(row: Any) -> Key:
         created_at=row["created_at"],
         expires_at=row["expires_at"],
         revoked_at=row["revoked_at"],
+        kernel=row["kernel"],
     )

@@ -33,8 +33,9 @@ class PermitOffice:
         """A permit for one use of `capability` on `subject`, resting on a grant or approval by `person`."""
         now = self._clock.monotonic()
         self._forget_expired(now)
-        fields = (new_id(), capability, subject, caller.owner, basis, basis_id, person, now + self._ttl_s)
-        self._open[fields[0]] = fields[-1]
+        permit_id, ends = new_id(), now + self._ttl_s
+        self._open[permit_id] = ends
+        fields = (permit_id, capability, subject, caller.owner, basis, basis_id, person, ends, caller.kernel)
         return Permit(*fields, seal=self._seal(fields))
 
     def check(self, permit: Permit, capability: str, subject: str) -> None:
@@ -79,4 +80,5 @@ def _fields(permit: Permit) -> tuple[str | float, ...]:
         permit.basis_id,
         permit.approved_by,
         permit.expires_at,
+        permit.kernel,
     )

@@ -1,12 +1,15 @@
 """Watches the engine: finds it, tries it, sweeps, and comes back by itself when it was gone (R2-09)."""
 
 import asyncio
+from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import structlog
 
 from orchestrator.contracts.errors import StartRefused, Unavailable
+from orchestrator.contracts.executions import Kernel
 from orchestrator.kernel.clock import Clock
 from orchestrator.kernel.metrics import Metrics
 from orchestrator.kernel.tasks import Supervisor
@@ -15,11 +18,14 @@ from orchestrator.sandbox.backends.port import Backend, Facts
 from orchestrator.sandbox.builder import Builder
 from orchestrator.sandbox.jobs import WorkerClass
 from orchestrator.sandbox.pool import Pool
-from orchestrator.sandbox.preflight import Preflight, require_kernel
+from orchestrator.sandbox.preflight import Posture, Preflight, require_kernel, require_sound
 from orchestrator.sandbox.profiles import Profile
 from orchestrator.sandbox.settings import SandboxSettings
 
 log = structlog.get_logger("sandbox")
+
+Tell = Callable[[str, str, dict[str, Any]], None]
+"""Takes a topic, an outcome and facts of what became of the engine, for the audit."""
 
 DEFAULT_PROFILE = profiles.DEFAULT
 FIRST_LOOK_S = 5.0
@@ -42,6 +48,7 @@ class Monitor:
         clock: Clock,
         metrics: Metrics,
         supervisor: Supervisor,
+        tell: Tell,
     ) -> None:
         self._backend = backend
         self._pool = pool
@@ -50,10 +57,12 @@ class Monitor:
         self._clock = clock
         self._metrics = metrics
         self._supervisor = supervisor
+        self._tell = tell
         memory = None if state_dir is None else state_dir / "preflight"
         self._preflight = Preflight(backend, settings, memory)
         self._builder = Builder(settings, images_dir, clock, supervisor, self._renew)
         self._facts: Facts | None = None
+        self._posture: Posture | None = None
         self._stale = False
         self._why = "the engine was not looked for yet"
         self._looked = asyncio.Event()
@@ -89,8 +98,8 @@ class Monitor:
         await self._last_sweep()
         self._backend.close()
 
-    def facts(self, profile: Profile) -> Facts:
-        """What a job of this profile runs on. Raises `Unavailable`, saying why and what mends it."""
+    def facts(self, profile: Profile, kernel: Kernel) -> Facts:
+        """What a job of this profile runs on, behind at least this kernel. `Unavailable` says what mends it."""
         if self._closing:
             raise Unavailable("the daemon is ending", code="draining")
         if self._facts is None and self._why == _NO_DEFAULT:
@@ -100,7 +109,7 @@ class Monitor:
         if profile.name not in self._facts.images:
             self._renew()  # a person may have built it
             raise self._builder.want(profile.name)
-        require_kernel(profile, self._facts)
+        require_kernel(profile, kernel, self._facts)
         return self._facts
 
     def last_facts(self) -> Facts | None:
@@ -171,7 +180,11 @@ class Monitor:
         if DEFAULT_PROFILE not in facts.images:
             raise Unavailable(_NO_DEFAULT)
         self._failures += 1
-        await self._preflight.check(facts, DEFAULT_PROFILE)
+        posture = await self._preflight.check(facts, DEFAULT_PROFILE)
+        if posture != self._posture:
+            self._posture = posture
+            self._tell("sandbox.posture", "failed" if posture.failed else "ok", asdict(posture))
+        require_sound(posture)
         self._failures = 0
         self._facts = facts
         self._defaults = known[DEFAULT_PROFILE].manifest.limits.default
@@ -187,6 +200,8 @@ class Monitor:
     def _lost(self, why: str) -> None:
         if self._facts is not None or why != self._why:
             log.warning("sandbox.unavailable", reason=why)
+            self._posture = self._posture if self._facts is None else None  # told again when it is back
+            self._tell("sandbox.unavailable", "unavailable", {"reason": why})
         self._facts, self._why = None, why
         self._metrics.sandbox_ready.set(0)
         self._pool.arm(None)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from orchestrator.contracts.errors import Unavailable
-from orchestrator.contracts.executions import Execution, ExecutionRequest, Limits, Outcome, Progress
+from orchestrator.contracts.executions import Execution, ExecutionRequest, Kernel, Limits, Outcome, Progress
 from orchestrator.contracts.permits import Permit, PermitCheck
 from orchestrator.contracts.profiles import ProfileView
 from orchestrator.contracts.sessions import SessionRequest
@@ -17,7 +17,7 @@ from orchestrator.sandbox import answers, backends, hints, profiles, requests, r
 from orchestrator.sandbox.backends.port import Facts
 from orchestrator.sandbox.cells import Domain
 from orchestrator.sandbox.jobs import WorkerClass
-from orchestrator.sandbox.monitor import Monitor
+from orchestrator.sandbox.monitor import Monitor, Tell
 from orchestrator.sandbox.pool import Pool
 from orchestrator.sandbox.requests import Admitted
 from orchestrator.sandbox.runs import Run
@@ -45,6 +45,7 @@ class Sandbox:
         metrics: Metrics,
         supervisor: Supervisor,
         state_dir: Path | None = None,
+        tell: Tell = lambda topic, outcome, data: None,
     ) -> None:
         self._check = check
         self._clock = clock
@@ -55,7 +56,7 @@ class Sandbox:
         metrics.sandbox_slots.set(settings.max_running)
         backend = backends.engine(settings).backend(settings, daemon_id)
         self._pool = Pool(backend, settings, clock, metrics, supervisor)
-        self._monitor = Monitor(backend, self._pool, settings, images_dir, state_dir, clock, metrics, supervisor)
+        self._monitor = Monitor(backend, self._pool, settings, images_dir, state_dir, clock, metrics, supervisor, tell)
         self._runs: dict[str, Run] = {}
         self.sessions = LiveSessions(self._pool, settings.sessions)
 
@@ -107,7 +108,7 @@ class Sandbox:
         run = Run(
             self._pool, self._slots, self._clock, progress, execution_id, _domain(admitted, owner, key_id), session
         )
-        return (await self._take_through(run, [admitted], f"{owner}/{key_id}", "interactive"))[0]
+        return (await self._take_through(run, [admitted], f"{owner}/{key_id}", "interactive", permit.kernel))[0]
 
     async def run_batch(
         self, execution_id: str, batch: Sequence[Admitted], *, owner: str, key_id: str | None, permit: Permit,
@@ -120,7 +121,7 @@ class Sandbox:
         """
         self._check(permit, CAPABILITY, execution_id)
         run = Run(self._pool, self._slots, self._clock, progress, execution_id, _domain(batch[0], owner, key_id))
-        return await self._take_through(run, batch, f"{owner}/{key_id}", "batch")
+        return await self._take_through(run, batch, f"{owner}/{key_id}", "batch", permit.kernel)
 
     async def open_session(self, session_id: str, request: SessionRequest, *, permit: Permit) -> None:
         """Open a session. Raises `Forbidden`, `Invalid`, `Unavailable` or `TooMany`."""
@@ -130,14 +131,14 @@ class Sandbox:
         if not admitted.profile.manifest.sessions:
             raise rules.refusal([rules.Fault(("profile",), f"the profile {request.profile} has no sessions")])
         limits = admitted.cases[0].limits
-        kind = worker_class(self._monitor.facts(admitted.profile), request.profile, limits)
+        kind = worker_class(self._monitor.facts(admitted.profile, permit.kernel), request.profile, limits)
         await self.sessions.open(session_id, request.profile, kind, limits, request.ttl_s)
 
     async def _take_through(
-        self, run: Run, batch: Sequence[Admitted], whose: str, priority: Priority
+        self, run: Run, batch: Sequence[Admitted], whose: str, priority: Priority, kernel: Kernel
     ) -> list[Execution]:
         """Take programs through queue and worker; what came of those that were begun, at least of the first."""
-        facts = [self._monitor.facts(admitted.profile) for admitted in batch]
+        facts = [self._monitor.facts(admitted.profile, kernel) for admitted in batch]
         self._runs[run.execution_id] = run
         self._measure(1)
         done: list[Execution] = []

@@ -118,6 +118,7 @@ keys = Table(
     Column("created_at", Time, nullable=False),
     Column("expires_at", Time),
     Column("revoked_at", Time),
+    Column("kernel", String(20), nullable=False, server_default="shared"),
 )
 
 grants = Table(

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from orchestrator.contracts.executions import Execution, ExecutionRequest, OutputName, Progress
+from orchestrator.contracts.executions import Execution, ExecutionRequest, Kernel, OutputName, Progress
 from orchestrator.contracts.permits import Permit
 from orchestrator.kernel.clock import SystemClock
 from orchestrator.kernel.ids import new_id
@@ -62,9 +62,10 @@ class Box:
         self, settings: SandboxSettings, state: Path | None, daemon: str, supervisor: Supervisor, folder: Path = IMAGES
     ) -> None:
         self.metrics = Metrics()
+        self.told: list[tuple[str, str, dict[str, Any]]] = []
         self.sandbox = Sandbox(
             settings, images_dir=folder, daemon_id=daemon, check=allow, clock=SystemClock(), metrics=self.metrics,
-            supervisor=supervisor, state_dir=state,
+            supervisor=supervisor, state_dir=state, tell=lambda *told: self.told.append(told),
         )  # fmt: skip
 
     async def run(
@@ -119,10 +120,10 @@ async def ready(box: Box) -> None:
             await asyncio.sleep(0.1)
 
 
-def permit_for(execution_id: str) -> Permit:
+def permit_for(execution_id: str, kernel: Kernel = "shared") -> Permit:
     return Permit(
         id="permit", capability=CAPABILITY, subject=execution_id, owner="owner", basis="grant", basis_id="grant",
-        approved_by="a person", expires_at=2e10, seal=b"",
+        approved_by="a person", expires_at=2e10, kernel=kernel, seal=b"",
     )  # fmt: skip
 
 

@@ -167,3 +167,25 @@ async def test_cancelling_ends_it_and_answers_how_it_ended(admin, client):
     assert (await admin.request("DELETE", f"{PATH}/{done['id']}")).json["status"] == "ok"
     assert (await admin.request("DELETE", f"{PATH}/none")).status == 404
     assert (await client.request("DELETE", location)).status == 401
+
+
+async def test_the_posture_of_the_sandbox_is_in_the_audit(admin):
+    """DESIGN 4: what a job can reach was tried, and what was seen is on record."""
+    rows = (await admin.get("/v1/audit?limit=200")).json["items"]
+    while rows and not any(row["action"] == "sandbox.posture" for row in rows):
+        rows = (await admin.get(f"/v1/audit?limit=200&cursor={rows[-1]['seq']}")).json["items"]
+    (row,) = [row for row in rows if row["action"] == "sandbox.posture"]
+    assert (row["outcome"], row["actor"]) == ("ok", "daemon")
+    assert set(row["data"]["walls"].values()) == {"holds"}
+
+
+async def test_code_of_a_key_that_demands_a_kernel_of_its_own_does_not_run_on_the_hosts(admin):
+    """A key may demand a separate kernel, and then fails closed."""
+    body = {"name": "strangers", "scopes": ["execute"], "kernel": "separate"}
+    made = await admin.post("/v1/keys", json=body)
+    assert (made.status, made.json["kernel"]) == (201, "separate")
+    stranger = admin.with_key(made.json["key"])
+    for path, asked in ((PATH, {"code": "print(1)"}), ("/v1/sandbox/sessions", {})):
+        refused = await stranger.post(path, json=asked)
+        assert (refused.status, refused.json["code"]) == (503, "sandbox_unavailable")
+        assert 'sandbox.runtime = "runsc"' in refused.json["detail"]

@@ -10,7 +10,7 @@ import pytest
 from orchestrator.contracts.errors import Unavailable
 from orchestrator.contracts.executions import ExecutionRequest
 from orchestrator.kernel.ids import new_id
-from orchestrator.sandbox import engines, images
+from orchestrator.sandbox import engines, images, preflight
 from orchestrator.sandbox.settings import SandboxSettings
 from tests.attack.rig import COLD, IDS, IMAGES, Told, containers, opened, permit_for
 
@@ -275,14 +275,33 @@ async def test_an_engine_that_hangs_holds_up_neither_start_nor_end(tmp_path, mon
         server.close()
 
 
-async def test_a_preflight_is_remembered(tmp_path):
-    """DESIGN 4: a warm start stays short."""
-    for file in (tmp_path / "preflight",):
-        async with opened(tmp_path):
-            first = (os.stat(file).st_mtime_ns, file.read_text())
-        async with opened(tmp_path) as box:
-            assert box.sandbox.health()[0] == "ok"
-            assert (os.stat(file).st_mtime_ns, file.read_text()) == first
+async def test_the_posture_is_read_back_told_and_remembered(tmp_path):
+    """DESIGN 4: what holds is tried and compared with what must hold, for the audit; a warm start stays short."""
+    file = tmp_path / "preflight"
+    async with opened(tmp_path) as box:
+        first = (os.stat(file).st_mtime_ns, file.read_text())
+        ((topic, outcome, posture),) = box.told
+        assert (topic, outcome, posture["tried"]) == ("sandbox.posture", "ok", True)
+        assert set(posture["walls"].values()) == {"holds"}
+        assert {"memory_bytes", "pids", "the absence of a network", "the read-only root"} <= set(posture["walls"])
+        assert (posture["seen"]["seccomp"], posture["seen"]["interfaces"]) == ("2", ["lo"])
+    async with opened(tmp_path) as box:
+        assert box.sandbox.health()[0] == "ok"
+        assert (os.stat(file).st_mtime_ns, file.read_text()) == first
+        ((_, _, again),) = box.told
+        assert again == {**posture, "tried": False}
+
+
+async def test_nothing_runs_where_a_wall_does_not_hold_and_the_audit_is_told(tmp_path, monkeypatch):
+    """DESIGN 4: the daemon refuses rather than run degraded."""
+    monkeypatch.setattr(preflight, "walled", lambda *_: {"the read-only root": False, "pids": True})
+    async with opened(tmp_path) as box:
+        topic, outcome, posture = box.told[0]
+        assert (topic, outcome, posture["walls"]["the read-only root"]) == ("sandbox.posture", "failed", "fails")
+        assert "does not enforce the read-only root" in box.sandbox.health()[1]
+        with pytest.raises(Unavailable, match="does not enforce the read-only root"):
+            await box.run("print(1)")
+    assert not (tmp_path / "preflight").exists()
 
 
 async def test_a_batch_runs_programs_one_by_one_each_with_its_own_id_directory_and_deadline(box):

@@ -31,13 +31,16 @@ def test_a_limit_that_is_lacking_is_accepted_only_by_its_name():
 
 
 def test_a_profile_that_demands_a_kernel_of_its_own_does_not_run_on_the_hosts():
-    def profile(kernel):
+    def profile(kernel: str) -> SimpleNamespace:
         return SimpleNamespace(name="strangers", manifest=SimpleNamespace(kernel=kernel))
 
     for demand, facts in (("shared", LINUX), ("shared", GVISOR), ("separate", GVISOR)):
-        require_kernel(profile(demand), facts)
+        require_kernel(profile(demand), "shared", facts)
     with pytest.raises(Unavailable, match=r'strangers demands a kernel of its own.*sandbox\.runtime = "runsc"'):
-        require_kernel(profile("separate"), LINUX)
+        require_kernel(profile("separate"), "shared", LINUX)
+    require_kernel(profile("shared"), "separate", GVISOR)
+    with pytest.raises(Unavailable, match=r"this key demands a kernel of its own"):
+        require_kernel(profile("shared"), "separate", LINUX)
 
 
 def test_a_container_of_gvisor_has_room_for_its_kernel():

@@ -9,7 +9,7 @@ from orchestrator.contracts.errors import StartRefused
 from orchestrator.contracts.executions import Limits
 from orchestrator.sandbox import apt, profiles, seccomp
 from orchestrator.sandbox.engines import candidates
-from orchestrator.sandbox.preflight import breaches
+from orchestrator.sandbox.preflight import walled
 from orchestrator.sandbox.rootfs import package_versions
 
 IMAGES = Path(__file__).parents[2] / "sandbox_images"
@@ -129,20 +129,20 @@ def test_a_wrong_manifest_is_named(tmp_path, text):
 
 HELD = {
     "ids": ["200000"] * 8, "groups": [], "capabilities": ["0000"] * 4, "no_new_privs": True, "seccomp": "2",
-    "interfaces": ["lo"], "writable": [], "pids": 10, "open_files": 20, "inodes": 30, "disk_bytes": 2**20, "shm_bytes": 2**24,
+    "interfaces": ["lo"], "writable": [], "pids": 10, "open_files": 20, "inodes": 30, "disk_bytes": 2**20, "shm_bytes": 2**24, "stdout_bytes": 2**20,
 }  # fmt: skip
 LOOSE = {
     "unprivileged ids": {"ids": ["0"] * 8}, "empty capability sets": {"capabilities": ["0", "0", "e0", "0"]},
     "no_new_privs": {"no_new_privs": False}, "the system call filter": {"seccomp": "0"},
     "the absence of a network": {"interfaces": ["lo", "eth0"]}, "the read-only root": {"writable": ["/etc"]},
     "pids": {"pids": 2_000}, "open_files": {"open_files": 2_000}, "inodes": {"inodes": 2_000}, "disk_bytes": {"disk_bytes": 2**21},
-    "the size of /dev/shm": {"shm_bytes": 2**25},
+    "the size of /dev/shm": {"shm_bytes": 2**25}, "stdout_bytes": {"stdout_bytes": 5_000},
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("wall", LOOSE)
 def test_a_wall_that_does_not_hold_is_named(wall):
     """DESIGN 4: preflight; the daemon refuses rather than run degraded."""
-    limits = Limits(pids=12, open_files=24, inodes=40, disk_bytes=2**20)
-    assert breaches(HELD, limits, 2**24) == []
-    assert breaches(HELD | LOOSE[wall], limits, 2**24) == [wall]
+    limits = Limits(pids=12, open_files=24, inodes=40, disk_bytes=2**20, stdout_bytes=2**20)
+    assert all(walled(HELD, limits, 2**24).values())
+    assert [name for name, held in walled(HELD | LOOSE[wall], limits, 2**24).items() if not held] == [wall]

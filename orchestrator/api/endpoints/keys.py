@@ -9,6 +9,7 @@ from pydantic import Field
 from orchestrator.api.endpoint import Call, endpoint, json_answer
 from orchestrator.contracts.callers import Scope
 from orchestrator.contracts.errors import Invalid
+from orchestrator.contracts.executions import Kernel
 from orchestrator.contracts.model import Model, View
 
 
@@ -19,6 +20,7 @@ class KeyRequest(Model):
     scopes: Annotated[list[Annotated[Scope, Field(strict=False)]], Field(min_length=1, max_length=10)]
     identity_id: str | None = Field(None, description="Whose key it is; the maker's own identity if absent.")
     expires_at: Annotated[datetime, Field(strict=False)] | None = None
+    kernel: Kernel = Field("shared", description="`separate`: its code runs behind a kernel of its own or not at all.")
 
 
 class KeyView(View):
@@ -31,6 +33,7 @@ class KeyView(View):
     created_at: str
     expires_at: str | None
     revoked_at: str | None
+    kernel: Kernel
     key: str | None = None
 
 
@@ -72,8 +75,9 @@ async def create(call: Call) -> web.Response:
         raise Invalid("expires_at: is over", errors=[{"loc": ["expires_at"], "msg": "is over already"}])
     identity_id = wanted.identity_id or call.caller.owner
     key, secret = await call.rooms.keys.create(
-        wanted.name, frozenset(wanted.scopes), identity_id, call.actor, expires_at=wanted.expires_at
-    )
+        wanted.name, frozenset(wanted.scopes), identity_id, call.actor, expires_at=wanted.expires_at,
+        kernel=wanted.kernel,
+    )  # fmt: skip
     return json_answer({**key.as_json(), "key": secret}, 201, {"Location": f"/v1/keys/{key.id}"})
 
 

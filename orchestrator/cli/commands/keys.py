@@ -32,6 +32,7 @@ def create(
     name: Annotated[str, typer.Argument(help="What the key is for.")],
     scope: Annotated[list[Scope], typer.Option(help="What it may do; may be repeated.")],
     expires_at: Annotated[str | None, typer.Option(help="RFC 3339, such as 2027-01-01T00:00:00Z.")] = None,
+    separate_kernel: Annotated[bool, typer.Option(help="Its code runs behind a kernel of its own or not.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Make a key; it is shown this once, and alone on stdout; its id goes to stderr.
@@ -39,6 +40,7 @@ def create(
     Example: orchestrator keys create ci --scope query --scope execute
     """
     body = {"name": name, "scopes": scope, **({"expires_at": expires_at} if expires_at else {})}
+    body |= {"kernel": "separate"} if separate_kernel else {}
     made = client.call("POST", "/v1/keys", body)
     if as_json:
         show(made, as_json)
