@@ -207,10 +207,15 @@ class Outcome(View):
     )
 
 
-class Execution(Outcome):
-    """An execution's outcome. With `cases`, each has its own; the whole is that of the first that did not end well."""
+class _Identified(View):
+    """A base beside `Outcome`, so that the id is the first that a reader sees."""
 
     id: str
+
+
+class Execution(Outcome, _Identified):
+    """An execution's outcome. With `cases`, each has its own; the whole is that of the first that did not end well."""
+
     cases: list[Outcome] | None = Field(None, exclude_if=_absent)
     session_id: str | None = Field(None, exclude_if=_absent, description="The session that it was a piece of.")
     sandbox: SandboxFacts | None = None
