@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.kernel.ids import new_id
+from orchestrator.sandbox.backends import docker
 from orchestrator.sandbox.settings import SandboxSettings
 from tests.attack.rig import IDS, containers, opened, processes
 
@@ -43,23 +44,28 @@ def states(daemon: str) -> list[str]:
     return [entry["State"] for entry in containers(daemon)]
 
 
+async def killed_at_work(state: Path, daemon: str) -> None:
+    """Let a daemon live until two jobs run, and kill it; without their streams its runners end and take the jobs along."""
+    victim = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", PROGRAM, str(state), daemon, str(VICTIM.uid_first), stdout=asyncio.subprocess.PIPE,
+        cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert victim.stdout is not None
+    running = 0
+    while running < 2:
+        running += await victim.stdout.readline() == b"running\n"
+    victim.send_signal(signal.SIGKILL)
+    await victim.wait()
+    await until(lambda: processes(VICTIM) == [])
+
+
 @pytest.mark.engine
 async def test_a_killed_daemon_is_swept_up_by_its_next_life_alone(state):
     """R2-17: jobs die with the daemon; its next start reaps; a living daemon's containers are not touched."""
     mine, other = new_id(), new_id()
     async with opened(state, NEIGHBOUR, other) as neighbour:
         await until(lambda: states(other) == ["running"])
-        victim = await asyncio.create_subprocess_exec(
-            sys.executable, "-c", PROGRAM, str(state), mine, str(VICTIM.uid_first), stdout=asyncio.subprocess.PIPE,
-            cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)},
-        )  # fmt: skip
-        assert victim.stdout is not None
-        running = 0
-        while running < 2:
-            running += await victim.stdout.readline() == b"running\n"
-        victim.send_signal(signal.SIGKILL)
-        await victim.wait()
-        await until(lambda: processes(VICTIM) == [])  # without its stream, each runner ends and takes its job along
+        await killed_at_work(state, mine)
         left = len(containers(mine))
         assert left >= 2
         async with opened(state, VICTIM.model_copy(update={"armed": 0}), mine) as again:
@@ -68,3 +74,15 @@ async def test_a_killed_daemon_is_swept_up_by_its_next_life_alone(state):
             assert (await again.run("print(1)")).stdout == "1\n"
         assert states(other) == ["running"]
         assert (await neighbour.run("print(1)")).sandbox.warm
+
+
+@pytest.mark.engine
+async def test_what_a_daemon_left_that_never_comes_back_is_removed_by_another(state, monkeypatch):
+    """ABUSE "Engine and daemon": a container that has ended is nobody's after a while; one that runs is somebody's."""
+    gone, other = new_id(), new_id()
+    await killed_at_work(state, gone)
+    async with opened(state, NEIGHBOUR, other):
+        assert containers(gone), "they have ended only just now"
+    monkeypatch.setattr(docker, "_ABANDONED_S", 0.0)
+    async with opened(state, NEIGHBOUR, other):
+        await until(lambda: "exited" not in states(gone))

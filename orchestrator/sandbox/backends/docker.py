@@ -4,8 +4,10 @@ The engine's client library is synchronous, so every call of it runs in a thread
 """
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from typing import Any, TypeVar
 
 import docker
@@ -34,6 +36,7 @@ LABEL_EXECUTION = "orchestrator.execution"
 LABEL_EXPIRES = "orchestrator.expires"
 _SIGKILLED = 137
 _LOOKS, _LOOK_S = 10, 0.1
+_ABANDONED_S = 600.0
 _GONE = (404, 409)  # not there, or its removal is under way
 
 
@@ -187,12 +190,24 @@ class DockerBackend:
         return gone
 
     def _is_dead(self, entry: dict[str, Any], now: float) -> bool:
-        """Whether a container is left over: ours of an earlier life, or anybody's whose lease has ended."""
+        """Whether a container is left over: ours of an earlier life, or anybody's whom nobody looks after any more.
+
+        That is one whose lease has ended, or that has ended itself: a living daemon soon removes what has.
+        """
         labels = entry["Labels"]
-        if labels[LABEL_DAEMON] != self._daemon_id:
-            expires = labels.get(LABEL_EXPIRES, "")
-            return expires.isdigit() and int(expires) < now
-        return not any(name.lstrip("/") in self._names for name in entry["Names"])
+        if labels[LABEL_DAEMON] == self._daemon_id:
+            return not any(name.lstrip("/") in self._names for name in entry["Names"])
+        expires = labels.get(LABEL_EXPIRES, "")
+        if expires.isdigit() and int(expires) < now:
+            return True
+        return entry["State"] == "exited" and self._ended_at(entry["Id"]) < now - _ABANDONED_S
+
+    def _ended_at(self, container: str) -> float:
+        """When a container ended, in seconds since the epoch; it may have been removed meanwhile."""
+        try:
+            return datetime.fromisoformat(self._engine.inspect_container(container)["State"]["FinishedAt"]).timestamp()
+        except NotFound:
+            return math.inf
 
     def _kill(self, name: str) -> None:
         try:
