@@ -2,7 +2,8 @@
 
 import subprocess
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from orchestrator.bootstrap.console import Console, Problem
@@ -46,6 +47,19 @@ def foreground(argv: Sequence[str], *, env: Mapping[str, str], cwd: Path) -> int
         except KeyboardInterrupt:
             _let_end(process)  # the terminal interrupted it as well: it is tidying up
             raise
+        except BaseException:
+            process.terminate()
+            raise
+
+
+@contextmanager
+def beside(argv: Sequence[str], *, env: Mapping[str, str], cwd: Path) -> Iterator[None]:
+    """Have a command run for the length of the block and after it, until it has ended; nobody hears of its fate."""
+    quiet = subprocess.DEVNULL
+    with subprocess.Popen(argv, env=env, cwd=cwd, stdin=quiet, stdout=quiet, stderr=quiet) as process:
+        try:
+            yield
+            process.wait()
         except BaseException:
             process.terminate()
             raise

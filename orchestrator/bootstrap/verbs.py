@@ -58,17 +58,20 @@ def run(job: Job) -> int:
 
 
 def test(job: Job) -> int:
-    """set everything up, then lint, the unit tests' coverage, and the whole suite"""
+    """set everything up, then lint, the unit tests with their coverage, and all other tests"""
     missing, wishes = (
         {package: why for program, package, why in programs if not job.machine.which(program)}
         for programs in (_TESTED_WITH, _TESTED_WITH_IF_THERE)
     )
-    env = prepare.everything(
-        job.settings, job.machine, job.console, also=missing, wishes=wishes, profiles=_TESTED_ON, unpacked=True
+    env = prepare.everything(job.settings, job.machine, job.console, also=missing, wishes=wishes)
+    images = job.python("-m", "orchestrator", "images", "build", "--if-missing", *_TESTED_ON)
+    with commands.beside(images, env=env, cwd=job.settings.root):  # the network is slow, and linters need none
+        failed = [name for name, passes in (("lint", _lint), ("unit tests", _unit)) if not passes(job, env)]
+    env = prepare.everything(job.settings, job.machine, job.console, profiles=_TESTED_ON, unpacked=True)
+    suite = job.python("-m", "pytest", "--ignore=tests/unit")
+    job.console.step(
+        "suite", f"failed so far: {', '.join(failed)}; the tests run anyway" if failed else "all the others"
     )
-    failed = [name for name, passes in (("lint", _lint), ("coverage", _coverage)) if not passes(job, env)]
-    suite = job.python("-m", "pytest")
-    job.console.step("suite", f"failed so far: {', '.join(failed)}; the tests run anyway" if failed else "all tests")
     if not failed:
         return job.become(suite, env)
     return max(1, commands.foreground(suite, env=env, cwd=job.settings.root))
@@ -165,9 +168,9 @@ def _lint(job: Job, env: dict[str, str]) -> bool:
     return not any(codes)
 
 
-def _coverage(job: Job, env: dict[str, str]) -> bool:
-    """How much of the deciding code the unit tests reach; pyproject.toml says what counts and how much is enough."""
-    job.console.step("coverage", "of the deciding code by the unit tests alone")
+def _unit(job: Job, env: dict[str, str]) -> bool:
+    """The unit tests, and how much of the deciding code they reach: pyproject.toml says which, and what is enough."""
+    job.console.step("unit tests", "and how much of the deciding code they reach")
     steps = (("run", "-m", "pytest", "-q", "tests/unit"), ("report", "--skip-covered"))
     argvs = [job.python("-m", "coverage", *words) for words in steps]
     return all(commands.foreground(argv, env=env, cwd=job.settings.root) == 0 for argv in argvs)

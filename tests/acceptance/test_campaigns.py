@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from tests.campaigns import crashes, flood, hostile, humaneval, mixed
+from tests.campaigns import crashes, flood, hostile, humaneval, mixed, rig
 from tests.campaigns.report import Report
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow]
@@ -63,6 +63,12 @@ async def test_all_kinds_of_jobs_at_once_are_judged_rightly_without_a_fault():
     """DESIGN 4 "Admission"."""
     report = await mixed.campaign(seconds=8, clients=16, share=1.0)
     assert report.holds, told(report)
+
+
+@pytest.fixture
+async def admin(tmp_path):
+    async with rig.daemon(tmp_path / "daemon") as target:
+        yield target.admin
 
 
 @pytest.mark.parametrize("packed", [False, True])

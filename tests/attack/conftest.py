@@ -38,7 +38,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         "rounds", 1
     )  # the defaults are for a run of all tests, which sees no option here
     thorough = metafunc.config.getoption("thorough", False)
-    found = trials(corpus.load(), metafunc.config.getoption("backend", "docker-runc"), thorough=thorough)
+    whole = any(Path(word).resolve() == Path(__file__).parent for word in metafunc.config.args)  # as `make attack` asks
+    where = metafunc.config.getoption("backend", "docker-runc")
+    found = trials(corpus.load(), where, thorough=thorough, brief=not whole)
     todo = [(trial, number) for number in range(rounds) for trial in found]
     names = [f"{trial}" + (f" ({number + 1})" if rounds > 1 else "") for trial, number in todo]
     metafunc.parametrize(("trial", "round_"), todo, ids=names)

@@ -47,9 +47,12 @@ def test_a_verdict_that_is_not_right_is_a_line_and_exit_1(state, monkeypatch, ca
     assert printed.out.startswith("mine\t2\t2\t")
 
 
-def test_wrong_use_and_a_missing_engine_are_told():
+def test_wrong_use_and_a_missing_engine_are_told(monkeypatch):
     """CONTRACT 8: 2 wrong use, 3 engine not there."""
     unknown = doctor("--theme", "nonsense")
     assert (unknown.returncode, "there are artifacts, calls" in unknown.stderr) == (2, True)
-    missing = doctor("--theme", "network", ORCHESTRATOR_SANDBOX__DOCKER_HOST="unix:///nowhere.sock")
-    assert (missing.returncode, "no Docker engine answers" in missing.stderr) == (3, True)
+    monkeypatch.setattr(attack, "READY_S", 0.5)
+    nowhere = COLD.model_copy(update={"docker_host": "unix:///nowhere.sock"})
+    with pytest.raises(CliFault, match="no Docker engine answers") as caught:
+        attack.attack(nowhere, IMAGES, ["network"], thorough=False, as_json=False)
+    assert caught.value.code == 3

@@ -13,7 +13,7 @@ SYNC = 'PLUGIN = {"keywords": ["pang"]}\ndef handle(request):\n    return {"resp
 ROUNDS = 3
 
 
-async def measure(seconds: float = 4.0, connections: int = 16) -> AsyncIterator[str]:
+async def measure(seconds: float = 4.0, connections: int = 16, rounds: int = ROUNDS) -> AsyncIterator[str]:
     """Lines of the table, as they are known."""
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="orchestrator-bench-")))
@@ -32,7 +32,7 @@ async def measure(seconds: float = 4.0, connections: int = 16) -> AsyncIterator[
             "/query, sync plugin, audited": (ports["daemon"], {"text": "pang"}),
         }
         found: dict[str, list[load.Figures]] = {name: [] for name in runs}
-        for _ in range(ROUNDS):
+        for _ in range(rounds):
             for name, (port, body) in runs.items():
                 message = load.request("/query", body)
                 found[name].append(await load.run(port, message, connections=connections, seconds=seconds))

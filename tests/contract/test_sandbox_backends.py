@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 
 from orchestrator.contracts.errors import Unavailable
 from orchestrator.kernel.ids import new_id
@@ -28,7 +29,7 @@ class Had:
         self.state = state
 
 
-@pytest.fixture(scope="session", params=BACKENDS, ids=lambda backend: backend.name)
+@pytest.fixture(scope="module", params=BACKENDS, ids=lambda backend: backend.name)
 def had(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Had]:
     backend: Backend = request.param
     with backend.opened() as settings, pytest.MonkeyPatch.context() as patch:
@@ -45,12 +46,21 @@ async def box(had: Had) -> AsyncIterator[Box]:
         yield box
 
 
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def common(had: Had) -> AsyncIterator[Box]:
+    """One sandbox for all programs, each of which gets a container of its own all the same."""
+    async with opened(had.state, had.settings) as box:
+        assert box.sandbox.health()[0] == "ok", box.sandbox.health()
+        yield box
+
+
+@pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.parametrize("name", CASES)
-async def test_a_program_ends_as_the_contract_says(had, box, name):
+async def test_a_program_ends_as_the_contract_says(had, common, name):
     """CONTRACT 4: the table of limits, the table of verdicts, "Always", "What a job sees"; and a clean job runs after it."""
     case: Case = CASES[name]
     right: Seen = had.backend.differs.get(name, case.seen)
-    outcome = await box.run(case.code, limits=case.limits, **case.request)
+    outcome = await common.run(case.code, limits=case.limits, **case.request)
     assert Seen(
         outcome.status, outcome.exit_code, outcome.signal, frozenset(outcome.limits_hit), right.says, right.why
     ) == Seen(right.status, 0 if right.status == "ok" else right.exit_code, right.signal, frozenset(right.hits), right.says, right.why), (
