@@ -116,7 +116,7 @@ async def test_an_armed_worker_serves_and_is_replaced(state):
     """DESIGN 4: fresh, used once; the next one is made at once."""
     async with opened(state, ARMED) as box:
         for _ in range(3):
-            await until(lambda: box.sandbox._pool.armed == 1)
+            await until(lambda: box.sandbox._pool.armed >= 1)
             outcome = await box.run("import os; print(os.listdir('/tmp'))\nopen('/tmp/left', 'w')")
             assert (outcome.stdout, outcome.sandbox.warm) == ("[]\n", True)
         assert not (await box.run("print(1)", limits={"pids": 30})).sandbox.warm
@@ -126,7 +126,7 @@ async def test_an_armed_worker_that_died_waiting_costs_nobody_his_execution(stat
     """ABUSE: a container removed from outside."""
     daemon = new_id()
     async with opened(state, ARMED, daemon) as box:
-        await until(lambda: box.sandbox._pool.armed == 1)
+        await until(lambda: box.sandbox._pool.armed >= 1)
         for entry in containers(daemon):
             engine.remove_container(entry["Id"], force=True)
         outcome = await box.run("print(1)")
