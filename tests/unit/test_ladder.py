@@ -16,6 +16,7 @@ FLOORS = {
     "storage": 2,
     "audit": 3,
     "sandbox": 3,
+    "plans": 3,
     "host": 4,
     "governance": 5,
     "routing": 6,
