@@ -44,7 +44,9 @@ def _scalar(value: Any) -> int:
         return 4
     if type(value) is int:
         if abs(value) > MAX_INTEGER:
-            raise ValueError(f"holds a whole number beyond {MAX_INTEGER}, which not every reader keeps: write it as text")
+            raise ValueError(
+                f"holds a whole number beyond {MAX_INTEGER}, which not every reader keeps: write it as text"
+            )
         return len(str(value))
     if type(value) is float:
         if not math.isfinite(value):
