@@ -8,7 +8,7 @@ never null or false; what `&&` or `||` does not get to is not looked at.
 
 import math
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from orchestrator.contracts.values import MAX_DEPTH
@@ -17,7 +17,7 @@ from orchestrator.plans.conditions import Chain, Compare, Items, Literal, Node, 
 from orchestrator.plans.faults import ConditionError, PathError
 from orchestrator.plans.paths import Scope
 
-MAX_STEPS = 10_000
+MAX_STEPS = 4_000
 """Of one evaluation: nodes of the tree, parts of paths, values compared, and a step for each KiB of text."""
 _KIB = 1024
 _ORDERED: dict[str, Callable[[Any, Any], bool]] = {
@@ -91,39 +91,49 @@ class _Evaluation:
     def _is_in(self, item: Any, items: Any, at: int) -> bool:
         if not isinstance(items, list):
             raise ConditionError(f"in takes a list at its right, not {_kind(items, at)}", at)
-        return any(self._same(item, other, at) for other in items)
+        self._steps.take(len(items), at)
+        kind = _kind(item, at)
+        if kind == "object" or (kind == "string" and len(item) >= _KIB):
+            return any(self._same(item, other, at) for other in items)
+        return any(_kind(other, at) == kind and other == item for other in items)
 
     def _same(self, left: Any, right: Any, at: int) -> bool:
-        """Whether two values are equal through and through."""
-        todo = [(left, right, 0)]
-        while todo:
-            one, other, depth = todo.pop()
-            if depth > MAX_DEPTH:
-                raise ConditionError(f"a value is nested deeper than {MAX_DEPTH}", at)
-            inner = self._inner(one, other, at)
+        """Whether two values are equal through and through. Each value within them is a step."""
+        self._steps.take(1, at)
+        open_: list[Iterator[tuple[Any, Any]]] = [iter([(left, right)])]
+        while open_:
+            pair = next(open_[-1], None)
+            if pair is None:
+                open_.pop()
+                continue
+            kind = _kind(pair[0], at)
+            if kind != _kind(pair[1], at):
+                return False
+            if kind != "object":
+                if kind == "string" and len(pair[0]) >= _KIB:
+                    self._steps.take(_kib(*pair), at)
+                if pair[0] != pair[1]:
+                    return False
+                continue
+            inner = self._pairs(*pair, at)
             if inner is None:
                 return False
-            todo += [(a, b, depth + 1) for a, b in inner]
+            if len(open_) > MAX_DEPTH:
+                raise ConditionError(f"a value is nested deeper than {MAX_DEPTH}", at)
+            open_.append(inner)
         return True
 
-    def _inner(self, one: Any, other: Any, at: int) -> list[tuple[Any, Any]] | None:
-        """The pairs that must be equal for these two to be equal; none at all where they are not."""
-        self._steps.take(1, at)
-        kind = _kind(one, at)
-        if kind != _kind(other, at) or (kind == "object" and (type(one) is not type(other) or len(one) != len(other))):
+    def _pairs(self, one: Any, other: Any, at: int) -> Iterator[tuple[Any, Any]] | None:
+        """The pairs that must be equal for two lists or objects to be equal; none at all where they are not."""
+        if type(one) is not type(other) or len(one) != len(other):
             return None
-        if kind == "object":
-            self._steps.take(len(one), at)
-            return self._members(one, other, at) if type(one) is dict else list(zip(one, other, strict=True))
-        if kind == "string":
-            self._steps.take(_kib(one, other), at)
-        return [] if one == other else None
-
-    def _members(self, one: dict[str, Any], other: dict[str, Any], at: int) -> list[tuple[Any, Any]] | None:
-        if any(_kind(name, at) != "string" for names in (one, other) for name in names):
+        self._steps.take(len(one), at)
+        if type(one) is list:
+            return zip(one, other, strict=True)
+        if {*map(type, one), *map(type, other)} - {str}:
             raise ConditionError("a member's name is text", at)
-        self._steps.take(sum(_kib(name, name) for name in one), at)
-        return [(one[name], other[name]) for name in one] if one.keys() == other.keys() else None
+        self._steps.take(sum(map(len, one)) // _KIB, at)
+        return ((one[name], other[name]) for name in one) if one.keys() == other.keys() else None
 
 
 _KINDS = {
@@ -139,8 +149,10 @@ _KINDS = {
 
 def _kind(value: Any, at: int) -> str:
     kind = _KINDS.get(type(value))
-    if kind is None or (type(value) is float and not math.isfinite(value)):
-        raise ConditionError("a value is not JSON" if kind is None else "a number is not finite", at)
+    if kind is None:
+        raise ConditionError("a value is not JSON", at)
+    if type(value) is float and not math.isfinite(value):
+        raise ConditionError("a number is not finite", at)
     return kind
 
 
