@@ -203,6 +203,9 @@ def test_an_evaluation_ends_after_so_many_steps() -> None:
     text = "x" * 2**20
     many = " && ".join(["{{a.output}} === {{b.output}}"] * 20)
     assert "steps" in refusal(many, {"a": {"output": text}, "b": {"output": text + ""}})
+    named = {"x" * 2**20: 1}
+    many = " && ".join(["{{a.output}} === {{b.output}}"] * 5)
+    assert "steps" in refusal(many, {"a": {"output": named}, "b": {"output": dict(named)}})
     wide = {str(n): n for n in range(MAX_STEPS)}
     assert "steps" in refusal("{{a.output}} === {{b.output}}", {"a": {"output": wide}, "b": {"output": dict(wide)}})
 

@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -81,6 +82,11 @@ def test_a_cycle_is_named_as_a_way() -> None:
     one = plan(step("a", "c"), step("b", "a"), step("c", "b"), step("d", "d"), step("e", "a"))
     found = [f.message for f in faults(one, CAPABILITIES)]
     assert found == ["steps wait for each other: a -> c -> b -> a", "steps wait for each other: d -> d"]
+
+
+def test_a_knot_of_cycles_is_told_by_one_of_them() -> None:
+    one = plan(step("a", "b", "c"), step("b", "a"), step("c", "a"))
+    assert [f.message for f in faults(one, CAPABILITIES)] == ["steps wait for each other: a -> b -> a"]
 
 
 def test_a_step_stands_behind_what_it_depends_on() -> None:
@@ -226,6 +232,14 @@ def test_a_template_is_held_to_the_schema_when_it_has_a_value_and_not_before() -
 )
 def test_a_schema_that_cannot_be_followed_is_a_fault_and_nothing_is_fetched(schema: dict[str, Any]) -> None:
     found = told(plan(step("a", params={"x": "y"})), {"work": Capability(input_schema=schema)})
+    assert found == [(("steps", 0, "name"), "bad_schema")]
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # with which jsonschema would read it all the same
+def test_a_schema_is_not_read_from_elsewhere_though_it_is_there(tmp_path: Path) -> None:
+    there = tmp_path / "schema.json"
+    there.write_text("{}")
+    found = told(plan(step("a")), {"work": Capability(input_schema={"$ref": there.as_uri()})})
     assert found == [(("steps", 0, "name"), "bad_schema")]
 
 
