@@ -34,6 +34,7 @@ HOMES = {
     "pluggy": {"host"},
     "watchfiles": {"host"},
     "alembic": {"storage"},
+    "rfc8785": {"plans"},
     "typer": {"cli"},
     "rich": {"cli", "testing"},
     "prometheus_client": {"kernel"},
