@@ -37,6 +37,16 @@ def size_of(value: Any, max_bytes: int = MAX_BYTES) -> int:
     return size
 
 
+def count_of(value: Any) -> int:
+    """How many values a value consists of, itself included."""
+    count, todo = 0, [value]
+    while todo:
+        item = todo.pop()
+        count += 1
+        todo += item.values() if type(item) is dict else item if type(item) is list else ()
+    return count
+
+
 def _scalar(value: Any) -> int:
     if type(value) is str:
         return _text(value)

@@ -10,6 +10,7 @@ from typing import Protocol
 
 from orchestrator.contracts.model import JsonObject
 from orchestrator.contracts.plans import Plan, PlanStep
+from orchestrator.contracts.values import count_of
 from orchestrator.plans import references, schemas, waits
 from orchestrator.plans.faults import Fault
 from orchestrator.plans.graph import Graph, needed, resolved
@@ -43,6 +44,8 @@ class Limits:
     """What a plan may have at the most."""
 
     max_steps: int = 100
+    max_values: int = 20_000
+    """In all params together: what checking a plan costs grows with them."""
 
 
 def faults(plan: Plan, capabilities: Capabilities, limits: Limits | None = None) -> list[Fault]:
@@ -53,6 +56,11 @@ def faults(plan: Plan, capabilities: Capabilities, limits: Limits | None = None)
 def _all(plan: Plan, capabilities: Capabilities, limits: Limits) -> Iterator[Fault]:
     if len(plan.steps) > limits.max_steps:
         yield Fault(("steps",), "too_many_steps", f"{len(plan.steps)} steps; {limits.max_steps} are allowed")
+    values = sum(count_of(step.params) for step in plan.steps)
+    if values > limits.max_values:
+        told = f"the params consist of {values:,} values; {limits.max_values:,} are allowed (no more was looked at)"
+        yield Fault(("steps",), "too_large", told)
+        return
     graph = Graph(plan)
     for circle in graph.cycles():
         told = "steps wait for each other: " + " -> ".join(plan.steps[at].id for at in circle)
@@ -88,8 +96,9 @@ def _capability(step: PlanStep, at: int, capabilities: Capabilities) -> list[Fau
         return [Fault(loc, "unknown_capability", f"no capability is named {step.name!r}")]
     if not capability.enabled:
         return [Fault(loc, "capability_disabled", f"the capability {step.name!r} is disabled")]
+    schema = capability.input_schema
     try:
-        wrong = schemas.certain_faults(capability.input_schema, capability_params(step))
+        wrong = schemas.certain_faults(schema, schemas.filled(schema, capability_params(step)))
     except schemas.BadSchema as fault:
         return [Fault(loc, "bad_schema", f"the input schema of {step.name!r}: {fault}")]
     return [Fault(("steps", at, "params", *where), "bad_params", told) for where, told in wrong]

@@ -205,7 +205,7 @@ def wrong_params(**params: Any) -> list[tuple[str | int, ...]]:
 def test_params_are_held_to_the_schema_before_anything_runs() -> None:
     """R1-14."""
     assert wrong_params(to="a@b.example", kind="blog", count=5, tags=["x"]) == []
-    assert wrong_params(to="nobody", kind="fax", count="5", tags=[1]) == [("to",), ("kind",), ("count",), ("tags", 0)]
+    assert wrong_params(to="nobody", kind="fax", count="5", tags=[1]) == [("count",), ("kind",), ("tags", 0), ("to",)]
     assert wrong_params(kind="blog") == [()]
     assert wrong_params(to="a@b.example", extra=1) == [()]
 
@@ -221,12 +221,31 @@ def test_a_template_is_held_to_the_schema_when_it_has_a_value_and_not_before() -
     assert schemas.faults(SCHEMA, {"to": "{{a.output.to}}"}), "once bound, nothing is a template any more"
 
 
+def test_defaults_of_the_schema_hold_where_params_say_nothing() -> None:
+    """R1-14: `maxResults` is 5; also where the schema requires what it has a default for."""
+    search = {
+        "type": "object",
+        "properties": {
+            "query": {"type": "string"},
+            "maxResults": {"type": "number", "default": 5},
+            "page": {"properties": {"size": {"default": 10}}},
+        },
+        "required": ["query", "maxResults"],
+    }
+    assert schemas.filled(search, {"query": "x"}) == {"query": "x", "maxResults": 5}
+    assert schemas.filled(search, {"maxResults": 2, "page": {}}) == {"maxResults": 2, "page": {"size": 10}}
+    assert schemas.filled({}, [1]) == [1]
+    assert told(plan(step("a", params={"query": "x"})), {"work": Capability(input_schema=search)}) == []
+    assert len(told(plan(step("a")), {"work": Capability(input_schema=search)})) == 1
+
+
 @pytest.mark.parametrize(
     "schema",
     [
         {"type": "nonsense"},
         {"$ref": "https://schemas.invalid/x.json"},
         {"$ref": "#/missing"},
+        {"const": float("nan")},
         {"properties": {"x": {"pattern": "("}}},
     ],
 )
@@ -246,6 +265,11 @@ def test_a_schema_is_not_read_from_elsewhere_though_it_is_there(tmp_path: Path) 
 def test_a_hostile_plan_is_answered_with_a_bounded_list() -> None:
     many = {"params": {"x": ["{{"] * 2000}}
     assert len(faults(plan(*(step(f"s{n}", **many) for n in range(3))), CAPABILITIES)) == 1000
+
+
+def test_a_plan_with_too_much_in_its_params_is_refused_before_the_rest_is_looked_at() -> None:
+    wide = {"params": {"x": [1] * 10_000}, "name": "nobody"}
+    assert told(plan(step("a", **wide), step("b", **wide))) == [(("steps",), "too_large")]
 
 
 def test_the_largest_plan_is_checked() -> None:
