@@ -14,7 +14,10 @@ from orchestrator.contracts.errors import Invalid
 from orchestrator.contracts.plans import Camel, Id, PlanEvent
 from orchestrator.contracts.values import MAX_INTEGER
 from orchestrator.plans.canonical import canonical
+from orchestrator.plans.faults import Loc
 from orchestrator.plans.history import EVENTS
+
+Misfit = tuple[Loc, str]
 
 MAX_BYTES = 16 * 2**20
 MAX_EVENTS = 100_000
@@ -31,16 +34,17 @@ class _Archive(Camel):
 
 
 def exported(events: Sequence[PlanEvent], plan_id: str) -> bytes:
-    """The history of one plan. Raises `Invalid` for entries of another."""
+    """The history of one plan. Raises `Invalid` for entries of another, and for more than could be imported again."""
     archive = _Archive(version=VERSION, plan_id=plan_id, events=list(events))
     _refuse(_misfits(archive))
-    return canonical(archive.model_dump(mode="json"))
+    text = canonical(archive.model_dump(mode="json"))
+    _refuse(_too_large(text))
+    return text
 
 
 def imported(text: bytes) -> tuple[str, list[PlanEvent]]:
     """The plan's id and its history. Raises `Invalid` (`history_invalid`) with what is wrong."""
-    if len(text) > MAX_BYTES:
-        raise _invalid([((), f"a history has at most {MAX_BYTES:,} bytes")])
+    _refuse(_too_large(text))
     try:
         value = json.loads(text.decode(), object_pairs_hook=_object, parse_int=_integer, parse_constant=_no_number)
         archive = _Archive.model_validate(value)
@@ -54,7 +58,12 @@ def imported(text: bytes) -> tuple[str, list[PlanEvent]]:
     return archive.plan_id, archive.events
 
 
-def _misfits(archive: _Archive) -> Iterator[tuple[tuple[str | int, ...], str]]:
+def _too_large(text: bytes) -> Iterator[Misfit]:
+    if len(text) > MAX_BYTES:
+        yield (), f"a history has at most {MAX_BYTES:,} bytes"
+
+
+def _misfits(archive: _Archive) -> Iterator[Misfit]:
     """What no history can be: entries of another plan, one entry twice, work outside of an execution."""
     if archive.version != VERSION:
         yield ("version",), f"version {VERSION} is read here, not {archive.version}"
@@ -75,13 +84,13 @@ def _misfits(archive: _Archive) -> Iterator[tuple[tuple[str | int, ...], str]]:
             running = event.event == "execution_started"
 
 
-def _refuse(misfits: Iterator[tuple[tuple[str | int, ...], str]]) -> None:
+def _refuse(misfits: Iterator[Misfit]) -> None:
     found = list(misfits)
     if found:
         raise _invalid(found)
 
 
-def _invalid(found: Sequence[tuple[tuple[str | int, ...], str]]) -> Invalid:
+def _invalid(found: Sequence[Misfit]) -> Invalid:
     errors: list[dict[str, Any]] = [{"loc": list(loc), "msg": told} for loc, told in found[:MAX_TOLD]]
     return Invalid(f"the history is refused: {found[0][1]}", code="history_invalid", errors=errors)
 

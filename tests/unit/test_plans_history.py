@@ -154,6 +154,12 @@ def test_an_export_of_another_plans_entries_is_refused() -> None:
         exported(RUN, "plan_2")
 
 
+def test_an_export_that_nobody_could_import_is_refused() -> None:
+    run = numbered(*(event("noted", text="x" * 2**19) for _ in range(33)))
+    with pytest.raises(Invalid, match="at most 16,777,216 bytes"):
+        exported(run, "plan_1")
+
+
 GOOD = json.loads(exported(RUN, "plan_1"))
 
 
