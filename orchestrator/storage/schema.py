@@ -1,6 +1,23 @@
 """The tables, as SQLAlchemy sees them. The migrations build them; a test compares the two."""
 
-from sqlalchemy import JSON, BigInteger, Boolean, Column, Index, Integer, LargeBinary, MetaData, String, Table
+from collections.abc import Sequence
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)
 
 METADATA = MetaData()
 BLOB_METADATA = MetaData()
@@ -8,6 +25,18 @@ BLOB_METADATA = MetaData()
 Time = String(24)
 """RFC 3339, UTC, milliseconds: sorts as text."""
 Id = String(36)
+
+
+def one_of(column: str, values: Sequence[str]) -> CheckConstraint:
+    """A column that has one of these texts."""
+    return CheckConstraint(f"{column} IN ({', '.join(repr(value) for value in values)})", name=f"{column}_known")
+
+
+COMMAND_STATUSES = (
+    "created", "planned", "awaiting_approval", "approved", "executing", "completed", "failed", "cancelled",
+)  # fmt: skip
+STEP_STATUSES = ("pending", "approved", "running", "completed", "failed", "skipped")
+APPROVAL_STATES = ("pending", "approved", "consumed", "void", "rejected", "expired")
 
 events = Table(
     "events",
@@ -136,6 +165,165 @@ grants = Table(
     Column("created_at", Time, nullable=False),
     Column("revoked_at", Time),
 )
+
+commands = Table(
+    "commands",
+    METADATA,
+    Column("id", Id, primary_key=True),
+    Column("identity_id", Id, nullable=False),
+    Column("context_id", Id, nullable=False),
+    Column("sphere", String(40), nullable=False),
+    Column("intent", Text, nullable=False),
+    Column("status", String(20), nullable=False, server_default="created"),
+    Column("estimated_cost", JSON, nullable=False),
+    Column("created_at", Time, nullable=False),
+    Column("asked", JSON, nullable=False),
+    Column("approval_mode", String(10), nullable=False),
+    Column("plan_version", Integer, nullable=False),
+    Column("execution_id", Id),
+    Column("decision", String(20)),
+    Column("resolution", String(20)),
+    Column("failure", JSON),
+    Column("updated_at", Time, nullable=False),
+    one_of("status", COMMAND_STATUSES),
+    Index("idx_commands_identity", "identity_id"),
+    Index("idx_commands_status", "status"),
+    Index("idx_commands_sphere", "sphere"),
+)
+"""Seed 004's table, and after `created_at` what it lacks (R4-03)."""
+
+plan_versions = Table(
+    "plan_versions",
+    METADATA,
+    Column("command_id", Id, ForeignKey("commands.id", ondelete="CASCADE"), primary_key=True),
+    Column("version", Integer, primary_key=True),
+    Column("digest", String(64), nullable=False),
+    Column("plan_ref", String(64), nullable=False),
+    Column("estimated_cost", JSON, nullable=False),
+    Column("created_at", Time, nullable=False),
+)
+"""Every plan that a command ever had; the newest is the one of `execution_plans`."""
+
+execution_plans = Table(
+    "execution_plans",
+    METADATA,
+    Column("id", Id, primary_key=True),
+    Column("command_id", Id, ForeignKey("commands.id", ondelete="CASCADE"), nullable=False),
+    Column("step_index", Integer, nullable=False),
+    Column("agent_id", Id, nullable=False),
+    Column("skill", String(100), nullable=False),
+    Column("tool", String(200), nullable=False),
+    Column("estimated_tokens", BigInteger, nullable=False),
+    Column("estimated_cost", JSON, nullable=False),
+    Column("requires_approval", Boolean, nullable=False),
+    Column("status", String(20), nullable=False, server_default="pending"),
+    Column("created_at", Time, nullable=False),
+    Column("step_id", String(64), nullable=False),
+    Column("type", String(20), nullable=False),
+    Column("effects", String(20), nullable=False),
+    Column("dependencies", JSON, nullable=False),
+    Column("error", String(4000)),
+    Column("skip_reason", String(40)),
+    UniqueConstraint("command_id", "step_index"),
+    one_of("status", STEP_STATUSES),
+    Index("idx_plans_command", "command_id"),
+    Index("idx_plans_status", "status"),
+)
+"""Seed 004's table, and after `created_at` what it lacks (R4-04)."""
+
+execution_results = Table(
+    "execution_results",
+    METADATA,
+    Column("id", Id, primary_key=True),
+    Column("plan_step_id", Id, ForeignKey("execution_plans.id", ondelete="CASCADE"), nullable=False),
+    Column("agent_type", String(10), nullable=False),
+    Column("output_reference", JSON, nullable=False),
+    Column("token_usage", BigInteger, nullable=False),
+    Column("cost", JSON, nullable=False),
+    Column("created_at", Time, nullable=False),
+    Column("plan_version", Integer, nullable=False),
+    Column("state", String(20), nullable=False),
+    one_of("agent_type", ("llm", "tool", "hybrid")),
+    Index("idx_results_step", "plan_step_id"),
+)
+"""Seed 004's table, and after `created_at` what it lacks (R4-05); outputs are references (R4-06)."""
+
+attempts = Table(
+    "attempts",
+    METADATA,
+    Column("command_id", Id, ForeignKey("commands.id", ondelete="CASCADE"), primary_key=True),
+    Column("plan_version", Integer, primary_key=True),
+    Column("step_index", Integer, primary_key=True),
+    Column("attempt", Integer, primary_key=True),
+    Column("fence", BigInteger, nullable=False),
+    Column("started_at", Time, nullable=False),
+    Column("due_at", Time),
+    Column("ended_at", Time),
+    Column("outcome", String(40)),
+)
+"""The write-ahead journal of steps: a row before an attempt begins, its outcome after it (REQUIREMENTS 3.1)."""
+
+approvals = Table(
+    "approvals",
+    METADATA,
+    Column("id", Id, primary_key=True),
+    Column("command_id", Id, ForeignKey("commands.id", ondelete="CASCADE"), nullable=False),
+    Column("plan_version", Integer, nullable=False),
+    Column("step_index", Integer),
+    Column("digest", String(64), nullable=False),
+    Column("state", String(10), nullable=False),
+    Column("requested_by", Id, nullable=False),
+    Column("created_at", Time, nullable=False),
+    Column("expires_at", Time, nullable=False),
+    Column("decided_by", Id),
+    Column("decided_at", Time),
+    Column("notes", String(2000)),
+    one_of("state", APPROVAL_STATES),
+    Index("approvals_command", "command_id"),
+    Index("approvals_open", "state", "expires_at"),
+)
+
+budgets = Table(
+    "budgets",
+    METADATA,
+    Column("scope", String(100), primary_key=True),
+    Column("cap_micros", BigInteger),
+    Column("cap_tokens", BigInteger),
+    Column("reserved_micros", BigInteger, nullable=False),
+    Column("reserved_tokens", BigInteger, nullable=False),
+    Column("spent_micros", BigInteger, nullable=False),
+    Column("spent_tokens", BigInteger, nullable=False),
+)
+"""What may be spent, is reserved and was spent, by scope: `command:ID`, `context:ID`, `key:ID` and so on."""
+
+reservations = Table(
+    "reservations",
+    METADATA,
+    Column("command_id", Id, ForeignKey("commands.id", ondelete="CASCADE"), primary_key=True),
+    Column("scope", String(100), primary_key=True),
+    Column("micros", BigInteger, nullable=False),
+    Column("tokens", BigInteger, nullable=False),
+)
+"""What a command holds of each budget and has not spent."""
+
+scope_locks = Table(
+    "scope_locks",
+    METADATA,
+    Column("scope", String(100), primary_key=True),
+    Column("holder", Id, primary_key=True),
+    Column("mode", String(10), nullable=False),
+    Column("token", BigInteger, nullable=False),
+    Column("lease_until", Time, nullable=False),
+    one_of("mode", ("shared", "exclusive")),
+)
+
+fences = Table(
+    "fences",
+    METADATA,
+    Column("scope", String(100), primary_key=True),
+    Column("last", BigInteger, nullable=False),
+)
+"""The newest fencing token of each scope. Rows are never removed, so tokens only grow."""
 
 idempotency = Table(
     "idempotency",

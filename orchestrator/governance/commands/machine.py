@@ -1,0 +1,58 @@
+"""The status machine of a command: which act is allowed when, and where it leads. Pure (R4-07, CONTRACT 5)."""
+
+from typing import Literal, get_args
+
+from orchestrator.contracts.errors import Conflict
+
+Status = Literal["created", "planned", "awaiting_approval", "approved", "executing", "completed", "failed", "cancelled"]
+Act = Literal[
+    "plan", "approve", "reject", "expire", "execute", "pause", "cancel", "complete", "fail", "retry", "discard"
+]
+
+STATUSES: tuple[Status, ...] = get_args(Status)
+TERMINAL: frozenset[Status] = frozenset({"completed", "failed", "cancelled"})
+
+EDGES: dict[Act, dict[Status, frozenset[Status]]] = {
+    "plan": {
+        status: frozenset({"planned", "awaiting_approval"}) for status in ("created", "planned", "awaiting_approval")
+    },
+    "approve": {"awaiting_approval": frozenset({"approved", "executing"})},
+    "reject": {status: frozenset({"cancelled"}) for status in ("planned", "awaiting_approval")},
+    "expire": {status: frozenset({"cancelled"}) for status in ("awaiting_approval", "approved")},
+    "execute": {status: frozenset({"executing"}) for status in ("planned", "approved")},
+    "pause": {"executing": frozenset({"awaiting_approval"})},
+    "cancel": {
+        status: frozenset({"cancelled"})
+        for status in ("created", "planned", "awaiting_approval", "approved", "executing")
+    },
+    "complete": {"executing": frozenset({"completed"})},
+    "fail": {"executing": frozenset({"failed"})},
+    "retry": {"failed": frozenset({"awaiting_approval", "planned"})},
+    "discard": {"failed": frozenset({"failed"})},
+}
+"""By act and status, the statuses that it may lead to.
+
+In step mode an approval resumes what had paused (X-29). A failed command is terminal for everything but the decision of
+a person (X-31).
+"""
+
+
+def require(act: Act, status: Status) -> None:
+    """Raise `Conflict` (`illegal_transition`), naming the state and what it allows, where an act is not legal."""
+    if status in EDGES[act]:
+        return
+    legal = ", ".join(name for name, edges in EDGES.items() if status in edges and name in _ASKED)
+    possible = f"possible is {legal}" if legal else "nothing more is possible"
+    raise Conflict(f"{act} is not possible: the command is {status}; {possible}", extra={"state": status})
+
+
+_ASKED = ("plan", "approve", "reject", "execute", "cancel")
+"""Acts that clients ask for on a command that has not ended."""
+
+
+def lead(act: Act, status: Status, to: Status) -> Status:
+    """The next status. Raises `Conflict` where the act is not legal, `ValueError` where it leads somewhere else."""
+    require(act, status)
+    if to not in EDGES[act][status]:
+        raise ValueError(f"{act} does not lead from {status} to {to}")
+    return to
