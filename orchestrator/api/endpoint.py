@@ -14,6 +14,7 @@ from pydantic import BaseModel
 from orchestrator.api.rooms import Rooms
 from orchestrator.contracts.callers import Caller, Scope
 from orchestrator.contracts.errors import Invalid
+from orchestrator.governance.identities import Context
 
 
 @dataclass(slots=True)
@@ -26,8 +27,16 @@ class Call:
     body: Any
     rooms: Rooms
     raw: bytes = b""
+    context: Context | None = None
+    """In whose name and where, for what is governed."""
     audited: bool = False
     """Set by handlers whose room writes its own audit row, refusals too."""
+
+    @property
+    def acting(self) -> Context:
+        """The context of what is governed."""
+        assert self.context is not None, "the gate has looked"
+        return self.context
 
     @property
     def actor(self) -> str:
@@ -119,6 +128,8 @@ class Endpoint:
     secret_members: tuple[str, ...] = ()
     lists: bool = False
     codes: tuple[str, ...] = field(default=())
+    governed: bool = False
+    """Whether the two headers of a command are mandatory (R4-01)."""
     query: tuple[str, ...] = ()
     """Names of the query parameters that it takes, beside those of a list."""
 
@@ -137,6 +148,7 @@ def endpoint(
     secret_members: tuple[str, ...] = (),
     lists: bool = False,
     codes: tuple[str, ...] = (),
+    governed: bool = False,
     query: tuple[str, ...] = (),
 ) -> Callable[[F], F]:
     """Declare an endpoint; the first line of the function's docstring is its summary."""
@@ -157,6 +169,7 @@ def endpoint(
             secret_members,
             lists,
             codes,
+            governed,
             query,
         )
         return handler

@@ -30,6 +30,7 @@ from orchestrator.contracts.errors import (
     Unavailable,
 )
 from orchestrator.contracts.model import Model
+from orchestrator.governance.identities import Context
 from orchestrator.kernel.ids import new_id
 
 log = structlog.get_logger("api")
@@ -104,11 +105,24 @@ class Gate:
             return await self._admitted(request, caller, endpoint)
 
     async def _admitted(self, request: web.Request, caller: Caller, endpoint: Endpoint) -> web.StreamResponse:
-        raw = await self._read(request)
-        call = Call(request, request[REQUEST_ID], caller, None, self._rooms, raw)
+        call = Call(request, request[REQUEST_ID], caller, None, self._rooms)
+        if endpoint.governed:
+            call.context = await self._context(call)
+        raw = call.raw = await self._read(request)
         if "Idempotency-Key" in request.headers and request.method == "POST":
             return await self._idempotency.once(call, endpoint, raw, lambda: self._answer(call, endpoint, raw))
         return await self._answer(call, endpoint, raw)
+
+    async def _context(self, call: Call) -> Context:
+        """In whose name and where a command is given; refused, and written down, before its body is read (R4-01)."""
+        headers = call.request.headers
+        try:
+            return await self._rooms.identities.acting(
+                call.caller, headers.get("x-identity-id"), headers.get("x-context-id")
+            )
+        except OrchestratorError as fault:
+            await self._record_refusal(call, fault)
+            raise
 
     async def _answer(self, call: Call, endpoint: Endpoint, raw: bytes) -> web.StreamResponse:
         try:
@@ -214,8 +228,10 @@ class Gate:
 
     async def _audit_refusal(self, call: Call, endpoint: Endpoint, fault: OrchestratorError) -> None:
         """Write down what was refused to a known caller; queries and executions have written their own rows."""
-        if endpoint.method == "GET" or call.audited:
-            return
+        if endpoint.method != "GET" and not call.audited:
+            await self._record_refusal(call, fault)
+
+    async def _record_refusal(self, call: Call, fault: OrchestratorError) -> None:
         data = {**_facts(call.request, call.caller), "detail": fault.detail[:500]}
         await self._rooms.journal.record(
             Entry("request.refused", call.request.path[:200], call.caller.owner, fault.code, data, call.caller.owner)

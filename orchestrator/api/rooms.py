@@ -8,6 +8,7 @@ from orchestrator.api.settings import ApiSettings
 from orchestrator.audit.journal import Journal
 from orchestrator.audit.reading import AuditReader
 from orchestrator.contracts.profiles import ProfileView
+from orchestrator.governance.commands.service import Commands
 from orchestrator.governance.executions import Executions
 from orchestrator.governance.identities import Identities
 from orchestrator.governance.keys import Keys
@@ -37,6 +38,7 @@ class Rooms:
     keys: Keys
     executions: Executions
     sessions: Sessions
+    commands: Commands
     host: Host
     desk: Desk
     profiles: Callable[[], list[ProfileView]]

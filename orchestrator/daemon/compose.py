@@ -21,6 +21,8 @@ from orchestrator.config.places import Places
 from orchestrator.contracts.callers import Scope
 from orchestrator.daemon import lock
 from orchestrator.daemon.services import PluginServices
+from orchestrator.governance.commands.runner import Runner
+from orchestrator.governance.commands.service import Commands
 from orchestrator.governance.execution_log import ExecutionLog
 from orchestrator.governance.executions import Executions
 from orchestrator.governance.grants import Grants
@@ -28,11 +30,12 @@ from orchestrator.governance.identities import Identities, Identity
 from orchestrator.governance.keys import PREFIX, Keys
 from orchestrator.governance.permits import PermitOffice
 from orchestrator.governance.sessions import Sessions
+from orchestrator.host.calls import HANDLE
 from orchestrator.host.host import Host
 from orchestrator.kernel.clock import SystemClock
 from orchestrator.kernel.metrics import Metrics
 from orchestrator.kernel.tasks import Supervisor
-from orchestrator.routing.desk import HANDLE, Desk
+from orchestrator.routing.desk import Desk
 from orchestrator.sandbox.service import Sandbox
 from orchestrator.storage.blobs import Blobs
 from orchestrator.storage.sqlite import SqliteStore
@@ -120,6 +123,9 @@ async def build(configuration: Configuration, places: Places) -> AsyncIterator[D
         services.desk = desk
         bus.serve(HANDLE, host.handle_message)
 
+        runner = Runner(store, journal, blobs, bus, office, clock, supervisor, settings.governance)
+        commands = Commands(store, journal, blobs, host, runner, desk.rank, clock, settings.governance)
+
         def checks() -> dict[str, dict[str, Any]]:
             return _checks(sandbox, store, bus)
 
@@ -136,6 +142,7 @@ async def build(configuration: Configuration, places: Places) -> AsyncIterator[D
             keys=keys,
             executions=executions,
             sessions=sessions,
+            commands=commands,
             host=host,
             desk=desk,
             profiles=sandbox.profiles,

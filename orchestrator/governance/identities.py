@@ -7,8 +7,11 @@ from sqlalchemy import insert, select
 
 from orchestrator.audit.entries import Entry
 from orchestrator.audit.journal import Journal
+from orchestrator.contracts.callers import Caller
+from orchestrator.contracts.costs import Bound
+from orchestrator.contracts.errors import Forbidden
 from orchestrator.kernel.clock import Clock, rfc3339
-from orchestrator.kernel.ids import new_id
+from orchestrator.kernel.ids import is_id, new_id
 from orchestrator.storage.port import Store, Tx
 from orchestrator.storage.schema import contexts, identities
 
@@ -22,6 +25,16 @@ class Identity:
     id: str
     kind: Literal["person", "service"]
     name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """Where an identity acts: one sphere, and what may be spent in it (R4-47)."""
+
+    id: str
+    identity_id: str
+    sphere: str
+    bound: Bound
 
 
 class Identities:
@@ -49,6 +62,23 @@ class Identities:
         query = select(contexts).where(contexts.c.identity_id == identity_id).order_by(contexts.c.created_at)
         rows = await self._store.read(lambda tx: tx.execute(query).mappings().all())
         return [{name: row[name] for name in ("id", "sphere", "active", "budget_scope")} for row in rows]
+
+    async def acting(self, caller: Caller, identity_id: str | None, context_id: str | None) -> Context:
+        """The context in which a caller acts, as the two mandatory headers name it (R4-01, R4-02).
+
+        Raises `Forbidden` (`identity_required`) where one is missing or malformed, is not the key's own, or where the
+        context is another's or not active.
+        """
+        for name, value in (("x-identity-id", identity_id), ("x-context-id", context_id)):
+            if value is None or not is_id(value):
+                raise Forbidden(f"{name} must be there and be an id: GET /v1/me tells both", code="identity_required")
+        if identity_id != caller.owner:
+            raise Forbidden("x-identity-id is not the key's own", code="identity_required")
+        query = select(contexts).where(contexts.c.id == context_id, contexts.c.identity_id == identity_id)
+        row = await self._store.read(lambda tx: tx.execute(query).mappings().first())
+        if row is None or not row["active"]:
+            raise Forbidden("x-context-id names no active context of this identity", code="identity_required")
+        return Context(row["id"], row["identity_id"], row["sphere"], Bound.model_validate(row["budget_scope"] or {}))
 
     async def _make_operator(self) -> Identity:
         operator = Identity(new_id(), "person", OPERATOR)

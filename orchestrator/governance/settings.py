@@ -1,5 +1,7 @@
 """What the governor may be told."""
 
+from decimal import Decimal
+
 from pydantic import Field
 
 from orchestrator.contracts.callers import Scope
@@ -16,5 +18,17 @@ class GovernanceSettings(Model):
     intent_scopes: dict[str, Scope] = Field(
         {"run_code": Scope.EXECUTE, "evolve": Scope.EVOLVE},
         description="The scope that a query of this intent needs, through every door.",
+    )
+    approval_ttl_s: float = Field(
+        86_400.0, gt=0, le=31_536_000, description="How long a person has to approve. Then the answer is no."
+    )
+    lock_lease_s: float = Field(60.0, gt=0, description="How long a scope lock outlives a daemon that died with it.")
+    estimated_cpu_s: float = Field(1.0, gt=0, description="What a step is estimated to take, if its plugin may.")
+    estimated_gib: float = Field(0.125, gt=0, description="What memory a step is estimated to hold.")
+    cpu_s_usd: Decimal = Field(
+        Decimal("0.00002"), ge=0, strict=False, description="Price of a processor's second, so that budgets bite."
+    )
+    gib_s_usd: Decimal = Field(
+        Decimal("0.000003"), ge=0, strict=False, description="Price of a GiB of memory for a second."
     )
     permit_ttl_s: float = Field(300.0, gt=0, description="How long a permit that is not used stays good.")

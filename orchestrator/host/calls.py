@@ -8,6 +8,9 @@ from typing import Any
 from orchestrator.contracts.callers import Caller
 from orchestrator.contracts.permits import Permit
 
+HANDLE = "plugin.handle"
+"""Where on the bus the host is asked."""
+
 
 @dataclass(frozen=True, slots=True)
 class Call:

@@ -101,6 +101,7 @@ class Slot:
         return Entry(
             self.name, self.state, manifest.version, manifest.intents, manifest.keywords, manifest.examples,
             self._digest(), capability_of(self.name, self._digest()), "handle" in hooks, "route" in hooks,
+            manifest.description, manifest.effects, manifest.timeout_s,
         )  # fmt: skip
 
     def view(self, *, admin: bool) -> PluginView:

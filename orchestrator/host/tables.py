@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from orchestrator.contracts.plugins import State
+from orchestrator.contracts.plugins import Effects, State
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +20,9 @@ class Entry:
     capability: str
     handles: bool
     routes: bool
+    description: str = ""
+    effects: Effects = "pure"
+    timeout_s: float = 30.0
 
 
 Table = Mapping[str, Entry]

@@ -21,7 +21,7 @@ from orchestrator.contracts.permits import Permit
 from orchestrator.contracts.queries import QueryRequest, Route
 from orchestrator.governance.grants import Grants
 from orchestrator.governance.settings import GovernanceSettings
-from orchestrator.host.calls import Call, HandleMessage, Reply
+from orchestrator.host.calls import HANDLE, Call, HandleMessage, Reply
 from orchestrator.host.host import Host
 from orchestrator.kernel.clock import Clock, rfc3339
 from orchestrator.kernel.ids import new_id
@@ -33,7 +33,6 @@ from orchestrator.storage.bulk import insert_rows
 from orchestrator.storage.port import Store, Tx
 from orchestrator.storage.schema import queries
 
-HANDLE = "plugin.handle"
 _MOST_NESTED = 8
 _SOON_S = 0.05
 """A query that is answered sooner tells its departure and its end in one transaction."""
@@ -126,6 +125,10 @@ class Desk:
         if row is None or not caller.sees(row["owner"]):
             raise NotFound("no such query")
         return await self._blobs.get(row["answer_ref"])
+
+    def rank(self, text: str) -> list[tuple[str, float]]:
+        """The plugins that fit a text, best first. Raises `Forbidden` (`capability_disabled`) for what is denied."""
+        return self._current_router().rank(text)
 
     def set_out(self, query_id: str) -> None:
         """Tell that a query has set out, before anything that it causes is told."""

@@ -62,6 +62,12 @@ class Router:
             return candidates[0].plugin, Route(by="keywords", score=candidates[0].score, candidates=candidates)
         raise self._no_route("no plugin's keywords stand in this text", request.text)
 
+    def rank(self, text: str) -> list[tuple[str, float]]:
+        """The plugins of whose keywords a text has most. Raises `Forbidden` (`capability_disabled`)."""
+        text_words = words(text)
+        self._denials.refuse_words(text_words)
+        return [(candidate.plugin, candidate.score) for candidate in self._index.rank(text_words)]
+
     def _named(self, name: str) -> tuple[str, Route]:
         plugin = self._all.get(name)
         if plugin is None:

@@ -1,0 +1,120 @@
+"""A plan with all that an approval is bound to: tools and versions, what each step costs, budget and scope. Pure."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from orchestrator.contracts.costs import Bound, Cost
+from orchestrator.contracts.errors import Invalid
+from orchestrator.contracts.model import JsonObject
+from orchestrator.contracts.plans import Plan, PlanStep
+from orchestrator.contracts.plugins import Effects
+from orchestrator.governance.capabilities import Capabilities, Capability
+from orchestrator.governance.settings import GovernanceSettings
+from orchestrator.plans import canonical, content, validation
+from orchestrator.plans.graph import needed, resolved
+
+POLICY_VERSION = 1
+"""Of the rules in this room: another number voids what was approved under the old ones."""
+
+
+@dataclass(frozen=True, slots=True)
+class DraftStep:
+    """One step: who does it, what it is estimated to cost. A wait is done by nobody and costs next to nothing."""
+
+    index: int
+    step: PlanStep
+    capability: Capability | None
+    estimate: Cost
+    requires_approval: bool
+
+    @property
+    def effects(self) -> Effects:
+        """What it does to the world."""
+        return "pure" if self.capability is None else self.capability.effects
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A plan that can be approved."""
+
+    plan: Plan
+    steps: list[DraftStep]
+    estimate: Cost
+
+    @property
+    def pure(self) -> bool:
+        """Whether no step of it has effects, so that it may share its scope."""
+        return all(step.effects == "pure" for step in self.steps)
+
+    def digest(self, version: int, bound: Bound, context_id: str, approval_mode: str) -> str:
+        """What an approval is bound to: everything that decides what will happen (REQUIREMENTS 3.1)."""
+        tools = [
+            None if step.capability is None else [step.capability.tool, step.capability.version, step.capability.digest]
+            for step in self.steps
+        ]
+        whole = {
+            **content.content(self.plan), "version": version, "tools": tools, "policy": POLICY_VERSION,
+            "estimate": self.estimate.model_dump(mode="json"), "bound": bound.model_dump(mode="json"),
+            "scope": context_id, "approval_mode": approval_mode,
+        }  # fmt: skip
+        return canonical.digest(whole)
+
+
+def draft(plan: Plan, capabilities: Capabilities, settings: GovernanceSettings) -> Draft:
+    """A plan judged and priced. Raises `Invalid` (`plan_invalid`) with all of its faults."""
+    found = validation.faults(plan, capabilities)
+    if found:
+        told = f"{len(found)} faults; the first: {found[0].message}" if len(found) > 1 else found[0].message
+        raise Invalid(told, code="plan_invalid", errors=[fault.as_json() for fault in found])
+    plan = resolved(plan)
+    steps = [_priced(index, step, capabilities, settings) for index, step in enumerate(plan.steps)]
+    total = sum((step.estimate for step in steps), Cost())
+    return Draft(plan, steps, total)
+
+
+def actual(seconds: float, gib: float, settings: GovernanceSettings) -> Cost:
+    """What a step cost that held a processor so long, with so much memory."""
+    usd = Decimal(str(round(seconds, 6))) * (settings.cpu_s_usd + Decimal(str(gib)) * settings.gib_s_usd)
+    return Cost(usd=usd, tokens=1)
+
+
+def rows(draft: Draft, command_id: str, new_id: Any, now: str) -> list[dict[str, Any]]:
+    """The rows of `execution_plans`."""
+    return [
+        {
+            "id": new_id(), "command_id": command_id, "step_index": one.index,
+            "agent_id": one.capability.agent_id if one.capability else _NOBODY,
+            "skill": one.step.name, "tool": one.capability.tool if one.capability else one.step.type,
+            "estimated_tokens": one.estimate.tokens, "estimated_cost": one.estimate.model_dump(mode="json"),
+            "requires_approval": one.requires_approval, "status": "pending", "created_at": now,
+            "step_id": one.step.id, "type": one.step.type, "effects": one.effects,
+            "dependencies": needed(one.step), "error": None, "skip_reason": None,
+        }
+        for one in draft.steps
+    ]  # fmt: skip
+
+
+def as_stored(draft: Draft) -> JsonObject:
+    """What is kept of a draft, beside its rows: the plan, and which tool does each step."""
+    tools = {
+        one.step.id: [one.capability.skill, one.capability.tool, one.capability.digest]
+        for one in draft.steps
+        if one.capability
+    }
+    return {"plan": draft.plan.model_dump(mode="json"), "tools": tools}
+
+
+_NOBODY = "00000000-0000-0000-0000-000000000000"
+
+
+def _priced(index: int, step: PlanStep, capabilities: Capabilities, settings: GovernanceSettings) -> DraftStep:
+    capability = None if step.type == "wait" else capabilities.get(step.name)
+    seconds = 0.0 if capability is None else min(settings.estimated_cpu_s, capability.timeout_s)
+    return DraftStep(index, step, capability, actual(seconds, settings.estimated_gib, settings), requires_approval=True)
+
+
+def by_step(rows_: list[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
+    """Rows of a plan by the ids of its steps."""
+    return {row["step_id"]: row for row in rows_}

@@ -1,0 +1,107 @@
+"""Reading and writing commands within a transaction, and what of them is told as events and in the audit."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import RowMapping, delete, insert, select, update
+
+from orchestrator.audit.entries import Entry
+from orchestrator.contracts.errors import NotFound
+from orchestrator.contracts.model import JsonObject
+from orchestrator.governance.commands import approvals
+from orchestrator.governance.commands.machine import Act, Status, lead
+from orchestrator.storage.port import Tx
+from orchestrator.storage.schema import commands, execution_plans, execution_results, plan_versions
+
+NAMES = {
+    "command.created": "COMMAND.CREATED",
+    "command.planned": "COMMAND.PLANNED",
+    "command.approved": "COMMAND.APPROVED",
+    "command.execution_started": "COMMAND.EXECUTION.STARTED",
+    "command.step_completed": "COMMAND.STEP.COMPLETED",
+    "command.execution_completed": "COMMAND.EXECUTION.COMPLETED",
+    "command.execution_failed": "COMMAND.EXECUTION.FAILED",
+    "command.cancelled": "COMMAND.CANCELLED",
+}
+"""Seed 004's names of events, by topic (R4-23 to R4-30)."""
+
+
+def load(tx: Tx, command_id: str, identity_id: str | None = None) -> RowMapping:
+    """A command's row. Raises `NotFound` for one that there is not, and for another identity's."""
+    row = tx.execute(select(commands).where(commands.c.id == command_id)).mappings().first()
+    if row is None or identity_id not in (None, row["identity_id"]):
+        raise NotFound("no such command")
+    return row
+
+
+def move(tx: Tx, row: RowMapping, act: Act, to: Status, now: str, **values: Any) -> RowMapping:
+    """Take a command to its next state, in one update that holds only from the state that was read."""
+    status = lead(act, row["status"], to)
+    here = (commands.c.id == row["id"], commands.c.status == row["status"])
+    done = tx.execute(update(commands).where(*here).values(status=status, updated_at=now, **values))
+    assert done.rowcount == 1, "the writer is alone: nobody changed it in between"
+    return load(tx, row["id"])
+
+
+def event(row: RowMapping, topic: str, actor: str, outcome: str = "ok", **data: Any) -> Entry:
+    """What is told and audited of a command; `metadata` and `approval_id` as seed 004 and CONTRACT 1 have them."""
+    approval_id = data.pop("approval_id", None)
+    payload = {
+        "commandId": row["id"], "identityId": row["identity_id"], "contextId": row["context_id"],
+        "sphere": row["sphere"], "status": row["status"], "timestamp": row["updated_at"], **data,
+    }  # fmt: skip
+    return Entry(topic, row["id"], actor, outcome, payload, row["identity_id"], approval_id, NAMES.get(topic))
+
+
+def replace_plan(tx: Tx, command_id: str, steps: Sequence[JsonObject], version: JsonObject) -> None:
+    """Make this the plan of a command; its earlier ones stay on record in `plan_versions`."""
+    tx.execute(delete(execution_plans).where(execution_plans.c.command_id == command_id))
+    tx.execute(insert(execution_plans), list(steps))
+    tx.execute(insert(plan_versions), version)
+
+
+def steps_of(tx: Tx, command_id: str) -> list[RowMapping]:
+    """The steps of a command's plan in their order."""
+    query = select(execution_plans).where(execution_plans.c.command_id == command_id)
+    return list(tx.execute(query.order_by(execution_plans.c.step_index)).mappings())
+
+
+def results_of(tx: Tx, command_id: str) -> dict[str, RowMapping]:
+    """The newest result of each step, by the step row's id."""
+    query = (
+        select(execution_results)
+        .join(execution_plans, execution_plans.c.id == execution_results.c.plan_step_id)
+        .where(execution_plans.c.command_id == command_id)
+        .order_by(execution_results.c.id)
+    )
+    return {row["plan_step_id"]: row for row in tx.execute(query).mappings()}
+
+
+def version_of(tx: Tx, command_id: str, version: int) -> RowMapping:
+    """One version of a command's plan. Raises `NotFound` where it has none yet."""
+    c = plan_versions.c
+    query = select(plan_versions).where(c.command_id == command_id, c.version == version)
+    row = tx.execute(query).mappings().first()
+    if row is None:
+        raise NotFound("it has no plan yet")
+    return row
+
+
+def view(row: RowMapping) -> JsonObject:
+    """A command as clients see it."""
+    told = {name: row[name] for name in row if name != "asked"}
+    awaits = row["status"] in ("awaiting_approval", "approved")
+    undecided = row["status"] == "failed" and row["resolution"] is None
+    return {**told, "open": awaits or undecided}
+
+
+def status_view(row: RowMapping) -> JsonObject:
+    """What `GET …/status` answers."""
+    whole = view(row)
+    return {name: whole[name] for name in ("id", "status", "decision", "resolution", "open", "execution_id", "failure")}
+
+
+def expires_at(tx: Tx, command_id: str) -> str | None:
+    """When the approval that is asked for, or was given and not used, ends."""
+    found = approvals.current(tx, command_id)
+    return None if found is None or found["state"] not in ("pending", "approved") else found["expires_at"]

@@ -1,0 +1,196 @@
+"""Commands over HTTP: seed 004's nine endpoints in order, and what must not happen (CONTRACT 5)."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from orchestrator.testing.daemons import NO_ENGINE, Client, Running, running
+
+ECHO = """
+PLUGIN = {"intents": ["shout"], "keywords": ["shout"], "version": "1.2.0", "description": "Says it louder."}
+def handle(request):
+    if request.params.get("fail"): raise ValueError("on purpose")
+    return {"said": str(request.params.get("text", request.text)).upper()}
+"""
+
+
+class Person:
+    """A client that acts in its own context."""
+
+    def __init__(self, client: Client, identity: str, context: str) -> None:
+        self.client = client
+        self.headers = {"x-identity-id": identity, "x-context-id": context}
+
+    async def ask(self, method: str, path: str, body: object = None, **headers: str):
+        options = {} if body is None else {"json": body}
+        return await self.client.request(method, path, headers={**self.headers, **headers}, **options)
+
+    async def make(self, intent: str = "shout hello", **body: object) -> str:
+        made = await self.ask("POST", "/v1/commands", {"intent": intent, **body})
+        assert made.status == 201, made.body
+        return f"/v1/commands/{made.json['id']}"
+
+    async def ended(self, path: str) -> dict[str, object]:
+        async with asyncio.timeout(10):
+            while (told := (await self.ask("GET", f"{path}/status")).json)["status"] == "executing":
+                await asyncio.sleep(0.01)
+        return told
+
+
+@pytest.fixture
+async def daemon(tmp_path: Path) -> AsyncIterator[Running]:
+    (tmp_path / "plugins").mkdir()
+    (tmp_path / "plugins" / "echo.py").write_text(ECHO)
+    async with running(tmp_path / "state", [tmp_path / "plugins"], bundled=False, sandbox__docker_host=NO_ENGINE) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def person(daemon: Running) -> Person:
+    me = (await daemon.admin.get("/v1/me")).json
+    return Person(daemon.admin, me["identity_id"], me["contexts"][0]["id"])
+
+
+async def test_the_nine_endpoints_in_order(person: Person, daemon: Running) -> None:
+    """R4-18, R4-19, R4-20, R4-44: intent, plan, approval, execution, outputs as references."""
+    made = await person.ask("POST", "/v1/commands", {"intent": "shout hello"})
+    assert (made.status, made.json["status"], made.json["sphere"]) == (201, "created", "personal")
+    path = made.headers["Location"]
+    assert (await person.ask("GET", path)).json == made.json
+    planned = await person.ask("POST", f"{path}/plan")
+    assert planned.status == 201, planned.body
+    (step,) = planned.json["steps"]
+    assert (step["step_index"], step["tool"], step["requires_approval"], step["status"]) == (0, "echo", True, "pending")
+    assert (step["estimated_tokens"], step["effects"], step["dependencies"]) == (1, "pure", [])
+    assert len(planned.json["digest"]) == 64
+    assert (await person.ask("GET", f"{path}/plan")).json == planned.json
+    assert (await person.ask("GET", f"{path}/status")).json["status"] == "awaiting_approval"
+    listed = (await person.ask("GET", "/v1/commands?open=true")).json["items"]
+    assert [row["id"] for row in listed] == [made.json["id"]]
+    approved = await person.ask("POST", f"{path}/approve", {"approved": True, "notes": "go on"})
+    assert (approved.status, approved.json["status"]) == (200, "approved")
+    begun = await person.ask("POST", f"{path}/execute")
+    assert (begun.status, len(begun.json["execution_id"])) == (202, 36)
+    assert (await person.ended(path))["status"] == "completed"
+    (step,) = (await person.ask("GET", f"{path}/plan")).json["steps"]
+    assert (step["status"], step["output"]) == ("completed", {"said": "SHOUT HELLO"})
+    assert set(step["output_reference"]) == {"ref", "sha256", "size", "type"}
+    assert (await person.ask("POST", f"{path}/cancel")).json["code"] == "illegal_transition"
+    rows = (await daemon.admin.get(f"/v1/audit?subject={made.json['id']}")).json["items"]
+    assert [row["action"] for row in rows][::-1] == [
+        "COMMAND.CREATED", "COMMAND.PLANNED", "COMMAND.APPROVED", "COMMAND.EXECUTION.STARTED", "command.step_started",
+        "COMMAND.STEP.COMPLETED", "COMMAND.EXECUTION.COMPLETED",
+    ]  # fmt: skip
+    assert len({row["approval_id"] for row in rows if row["approval_id"]}) == 1
+    assert rows[1]["data"]["metadata"]["tokensUsed"] == 1
+    assert (await daemon.admin.post("/v1/audit/verify")).json["ok"]
+
+
+@pytest.mark.parametrize("headers", [
+    {"x-identity-id": "", "x-context-id": ""}, {"x-identity-id": "somebody"},
+    {"x-identity-id": "00000000-0000-0000-0000-000000000000"}, {"x-context-id": "00000000-0000-0000-0000-000000000000"},
+])  # fmt: skip
+async def test_without_the_two_headers_nothing_is_read_and_the_refusal_is_audited(person, daemon, headers) -> None:
+    """R4-01, R4-02."""
+    for method, path in (("POST", "/v1/commands"), ("GET", "/v1/commands"), ("POST", "/v1/commands/x/plan")):
+        refused = await person.ask(method, path, {"nonsense": 1} if method == "POST" else None, **headers)
+        assert (refused.status, refused.json["code"]) == (403, "identity_required")
+        row = (await daemon.admin.get("/v1/audit?limit=1")).json["items"][0]
+        assert (row["action"], row["outcome"], row["subject"]) == ("request.refused", "identity_required", path)
+
+
+async def test_nothing_runs_that_was_not_approved(person: Person) -> None:
+    """R4-10, R4-14, R4-43."""
+    path = await person.make()
+    refused = await person.ask("POST", f"{path}/execute")
+    assert (refused.status, refused.json["code"], refused.json["state"]) == (409, "illegal_transition", "created")
+    await person.ask("POST", f"{path}/plan")
+    assert (await person.ask("POST", f"{path}/execute")).json["state"] == "awaiting_approval"
+    for answer in (await person.ask("POST", f"{path}/reject"), await person.ask("GET", path)):
+        assert (answer.json["status"], answer.json["decision"]) == ("cancelled", "rejected")
+    assert (await person.ask("POST", f"{path}/execute")).json["state"] == "cancelled"
+
+
+async def test_approve_false_is_as_reject(person: Person) -> None:
+    """X-04."""
+    path = await person.make()
+    await person.ask("POST", f"{path}/plan")
+    answer = await person.ask("POST", f"{path}/approve", {"approved": False})
+    assert (answer.status, answer.json["status"], answer.json["decision"]) == (200, "cancelled", "rejected")
+
+
+async def test_a_new_plan_voids_what_was_asked_for_before(person: Person) -> None:
+    """X-28: regenerate; who approves by the old digest approves nothing."""
+    path = await person.make()
+    first = (await person.ask("POST", f"{path}/plan")).json
+    second = (await person.ask("POST", f"{path}/plan")).json
+    assert (first["plan_version"], second["plan_version"]) == (1, 2)
+    assert first["digest"] != second["digest"]
+    old = await person.ask("POST", f"{path}/approve", {"approved": True, "digest": first["digest"]})
+    assert (old.status, old.json["code"]) == (409, "plan_changed")
+    new = await person.ask("POST", f"{path}/approve", {"approved": True, "digest": second["digest"]})
+    assert new.json["status"] == "approved"
+
+
+async def test_a_plugin_that_changed_after_the_approval_is_not_run(person: Person, daemon: Running, tmp_path) -> None:
+    """R2-11, 3.2 "approve, then plan or plugin changes"."""
+    path = await person.make()
+    await person.ask("POST", f"{path}/plan")
+    await person.ask("POST", f"{path}/approve", {"approved": True})
+    before = (await daemon.admin.get("/plugins/echo")).json["digest"]
+    (tmp_path / "plugins" / "echo.py").write_text(ECHO + "# other\n")
+    async with asyncio.timeout(10):
+        while (await daemon.admin.get("/plugins/echo")).json["digest"] == before:
+            await asyncio.sleep(0.01)
+    refused = await person.ask("POST", f"{path}/execute")
+    assert (refused.status, refused.json["code"]) == (409, "plan_changed")
+
+
+async def test_a_budget_that_is_too_small_refuses_the_plan_and_nothing_is_held(person: Person) -> None:
+    """R4-11: before an approval is possible; CONTRACT 5: a budget of 0 admits nothing."""
+    for most in ({"maxBudget": {"tokens": 0}}, {"constraints": {"maxBudget": 0}}, {"maxBudget": {"usd": 0.00000001}}):
+        path = await person.make(**most)
+        refused = await person.ask("POST", f"{path}/plan")
+        assert (refused.status, refused.json["code"]) == (422, "budget_exceeded"), refused.body
+        assert (await person.ask("GET", f"{path}/status")).json["status"] == "created"
+
+
+async def test_what_nobody_can_do_is_412(person: Person) -> None:
+    path = await person.make("dance")
+    refused = await person.ask("POST", f"{path}/plan")
+    assert (refused.status, refused.json["code"]) == (412, "no_candidate")
+
+
+async def test_a_step_that_fails_fails_the_command_and_awaits_a_decision(person: Person) -> None:
+    """R4-34, R4-35, R4-37, R4-38."""
+    path = await person.make('{"capability": "shout", "params": {"fail": true}}')
+    await person.ask("POST", f"{path}/plan")
+    await person.ask("POST", f"{path}/approve", {"approved": True})
+    await person.ask("POST", f"{path}/execute")
+    told = await person.ended(path)
+    assert (told["status"], told["open"], told["failure"]["stepIndex"]) == ("failed", True, 0)
+    assert told["failure"]["error"] == "the plugin echo raised ValueError"
+
+
+async def test_sixty_four_that_execute_at_once_get_one_execution(person: Person) -> None:
+    """3.2 "duplicate execute"."""
+    path = await person.make()
+    await person.ask("POST", f"{path}/plan")
+    await person.ask("POST", f"{path}/approve", {"approved": True})
+    answers = await asyncio.gather(*(person.ask("POST", f"{path}/execute") for _ in range(64)))
+    begun = {answer.json["execution_id"] for answer in answers if answer.status == 202}
+    assert len(begun) == 1
+    assert {answer.json["code"] for answer in answers if answer.status != 202} <= {"illegal_transition"}
+
+
+@pytest.mark.parametrize("body", [
+    {}, {"intent": ""}, {"intent": "  "}, {"intent": 1}, {"intent": "x", "targetSphere": "nowhere"},
+    {"intent": "x", "maxBudget": {"usd": -1}}, {"intent": "x", "constraints": {"maxDuration": 0}},
+    {"intent": "x", "approval_mode": "never"}, {"intent": "x", "more": 1},
+])  # fmt: skip
+async def test_a_command_that_is_none_is_refused(person: Person, body) -> None:
+    """R4-21."""
+    refused = await person.ask("POST", "/v1/commands", body)
+    assert (refused.status, refused.json["code"]) == (422, "invalid")
