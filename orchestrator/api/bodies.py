@@ -12,7 +12,12 @@ _MOST_TOLD = 50
 
 
 def parse(model: type[BaseModel], raw: bytes) -> BaseModel:
-    """The validated body. Raises `Malformed` for what is not JSON, `Invalid` for what is not the model."""
+    """The validated body; none at all is an empty object where nothing is required.
+
+    Raises `Malformed` for what is not JSON, `Invalid` for what is not the model.
+    """
+    if not raw and not any(field.is_required() for field in model.model_fields.values()):
+        raw = b"{}"
     try:
         value = pydantic_core.from_json(raw, allow_inf_nan=False)
     except ValueError as fault:

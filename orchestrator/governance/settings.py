@@ -1,7 +1,5 @@
 """What the governor may be told."""
 
-from decimal import Decimal
-
 from pydantic import Field
 
 from orchestrator.contracts.callers import Scope
@@ -25,10 +23,6 @@ class GovernanceSettings(Model):
     lock_lease_s: float = Field(60.0, gt=0, description="How long a scope lock outlives a daemon that died with it.")
     estimated_cpu_s: float = Field(1.0, gt=0, description="What a step is estimated to take, if its plugin may.")
     estimated_gib: float = Field(0.125, gt=0, description="What memory a step is estimated to hold.")
-    cpu_s_usd: Decimal = Field(
-        Decimal("0.00002"), ge=0, strict=False, description="Price of a processor's second, so that budgets bite."
-    )
-    gib_s_usd: Decimal = Field(
-        Decimal("0.000003"), ge=0, strict=False, description="Price of a GiB of memory for a second."
-    )
+    cpu_s_usd: float = Field(0.00002, ge=0, le=1e6, description="Price of a processor's second, so that budgets bite.")
+    gib_s_usd: float = Field(0.000003, ge=0, le=1e6, description="Price of a GiB of memory for a second.")
     permit_ttl_s: float = Field(300.0, gt=0, description="How long a permit that is not used stays good.")

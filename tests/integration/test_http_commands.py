@@ -43,7 +43,9 @@ class Person:
 async def daemon(tmp_path: Path) -> AsyncIterator[Running]:
     (tmp_path / "plugins").mkdir()
     (tmp_path / "plugins" / "echo.py").write_text(ECHO)
-    async with running(tmp_path / "state", [tmp_path / "plugins"], bundled=False, sandbox__docker_host=NO_ENGINE) as opened:
+    async with running(
+        tmp_path / "state", [tmp_path / "plugins"], bundled=False, sandbox__docker_host=NO_ENGINE
+    ) as opened:
         yield opened
 
 

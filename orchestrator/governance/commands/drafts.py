@@ -76,8 +76,7 @@ def draft(plan: Plan, capabilities: Capabilities, settings: GovernanceSettings) 
 
 def actual(seconds: float, gib: float, settings: GovernanceSettings) -> Cost:
     """What a step cost that held a processor so long, with so much memory."""
-    usd = Decimal(str(round(seconds, 6))) * (settings.cpu_s_usd + Decimal(str(gib)) * settings.gib_s_usd)
-    return Cost(usd=usd, tokens=1)
+    return Cost(usd=Decimal(f"{seconds * (settings.cpu_s_usd + gib * settings.gib_s_usd):.9f}"), tokens=1)
 
 
 def rows(draft: Draft, command_id: str, new_id: Any, now: str) -> list[dict[str, Any]]:
