@@ -21,6 +21,7 @@ from orchestrator.config.places import Places
 from orchestrator.contracts.callers import Scope
 from orchestrator.daemon import lock
 from orchestrator.daemon.services import PluginServices
+from orchestrator.governance.commands.calls import Calls
 from orchestrator.governance.commands.runner import Runner
 from orchestrator.governance.commands.service import Commands
 from orchestrator.governance.execution_log import ExecutionLog
@@ -123,8 +124,10 @@ async def build(configuration: Configuration, places: Places) -> AsyncIterator[D
         services.desk = desk
         bus.serve(HANDLE, host.handle_message)
 
-        runner = Runner(store, journal, blobs, bus, office, clock, supervisor, settings.governance)
+        calls = Calls(bus, office, clock)
+        runner = Runner(store, journal, blobs, calls, clock, supervisor, settings.governance)
         commands = Commands(store, journal, blobs, host, runner, desk.rank, clock, settings.governance)
+        await commands.open()
 
         def checks() -> dict[str, dict[str, Any]]:
             return _checks(sandbox, store, bus)

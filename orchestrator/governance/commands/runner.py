@@ -1,177 +1,235 @@
-"""Doing what was approved: step by step, each written down before it begins and after it ended (R4-19, R4-34)."""
+"""Doing what was approved: step by step, each written down before it begins and after it ended (R4-19, R4-34).
+
+All that a run knows is in the store, so that it can be taken up by another daemon after a crash. Whatever it writes, it
+writes only while its command is executing and its fencing token holds the scope.
+"""
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 
-import pydantic_core
 import structlog
 from sqlalchemy import RowMapping, insert, update
 
 from orchestrator.audit.entries import Entry
 from orchestrator.audit.journal import Journal
-from orchestrator.bus.port import Bus
-from orchestrator.contracts.callers import Caller
 from orchestrator.contracts.costs import Cost
 from orchestrator.contracts.errors import OrchestratorError
 from orchestrator.contracts.plans import StepResult
-from orchestrator.governance.commands import approvals, budgets, drafts, locks, records
+from orchestrator.governance.commands import approvals, budgets, drafts, journal, locks, records, retries
+from orchestrator.governance.commands.calls import Calls, inline
 from orchestrator.governance.commands.drafts import Draft, DraftStep
-from orchestrator.governance.permits import PermitOffice
 from orchestrator.governance.settings import GovernanceSettings
-from orchestrator.host.calls import HANDLE, Call, HandleMessage, Reply
 from orchestrator.kernel.clock import Clock, rfc3339
 from orchestrator.kernel.ids import new_id
 from orchestrator.kernel.tasks import Supervisor
-from orchestrator.plans import scheduling, templates
+from orchestrator.plans import scheduling, waits
 from orchestrator.storage.blobs import Blobs
 from orchestrator.storage.port import Store, Tx
-from orchestrator.storage.schema import attempts, execution_plans, execution_results
+from orchestrator.storage.schema import execution_plans, execution_results
 
 log = structlog.get_logger("commands")
+Sleep = Callable[[float], Awaitable[None]]
+MAX_CRASHES = 3
+"""In so many attempts at one step a daemon may die before the step counts as poison (3.2)."""
+
+
+class Stale(Exception):
+    """The command is not ours to work at any more: it was cancelled, or its scope was lost."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Ended:
-    """How one attempt of a step ended: the text of its output, or what went wrong."""
+    """How one attempt of a step ended: its output as JSON, or what went wrong; and how long it took."""
 
-    output: bytes = b""
+    output: bytes = b"null"
     fault: OrchestratorError | None = None
     seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One run of one plan version: what is done, and by which token."""
+
+    command_id: str
+    context_id: str
+    plan_version: int
+    draft: Draft
+    fence: int
+
+    @property
+    def scope(self) -> str:
+        """What is locked for it."""
+        return lock_scope(self.context_id)
+
+
+def lock_scope(context_id: str) -> str:
+    """The name of a context's lock."""
+    return f"context:{context_id}"
 
 
 class Runner:
     """Runs commands that are executing, each as a task of its own."""
 
     def __init__(
-        self, store: Store, journal: Journal, blobs: Blobs, bus: Bus, office: PermitOffice, clock: Clock,
-        supervisor: Supervisor, settings: GovernanceSettings,
+        self, store: Store, journal_: Journal, blobs: Blobs, calls: Calls, clock: Clock, supervisor: Supervisor,
+        settings: GovernanceSettings, sleep: Sleep = asyncio.sleep,
     ) -> None:  # fmt: skip
         self._store = store
-        self._journal = journal
+        self._journal = journal_
         self._blobs = blobs
-        self._bus = bus
-        self._office = office
+        self._calls = calls
         self._clock = clock
         self._supervisor = supervisor
         self._settings = settings
-        self._running: dict[str, asyncio.Task[Any]] = {}
+        self._sleep = sleep
+        self._tasks: dict[str, asyncio.Task[Any]] = {}
 
-    def start(self, command_id: str, draft: Draft) -> None:
+    def start(self, run: Run) -> None:
         """Go on with a command that is executing, from where its rows say it is."""
-        task = self._supervisor.child(f"command {command_id}", self._run(command_id, draft))
-        self._running[command_id] = task
-        task.add_done_callback(lambda _: self._running.pop(command_id, None))
+        task = self._supervisor.child(f"command {run.command_id}", self._run(run))
+        self._tasks[run.command_id] = task
+        task.add_done_callback(lambda _: self._tasks.pop(run.command_id, None))
 
     def cancel(self, command_id: str) -> None:
         """End the work of a command that was cancelled."""
-        if (task := self._running.get(command_id)) is not None:
+        if (task := self._tasks.get(command_id)) is not None:
             task.cancel()
 
-    async def _run(self, command_id: str, draft: Draft) -> None:
-        with contextlib.suppress(_Stale):
-            while (todo := await self._next(command_id, draft)) is not None:
-                await asyncio.gather(*(self._step(command_id, draft, step) for step in todo))
-
-    async def _next(self, command_id: str, draft: Draft) -> list[DraftStep] | None:
-        """The steps to start now; None when the command has come to its end, which is written down then."""
-        results, outputs = await self._known(command_id)
-        decision = scheduling.decide(draft.plan, results, outputs)
-        by_id = {one.step.id: one for one in draft.steps}
+    async def take_up(self, run: Run) -> None:
+        """After a crash: decide what becomes of attempts under way, and go on."""
 
         def work(tx: Tx) -> tuple[None, list[Entry]]:
-            row, now = self._held(tx, command_id)
+            row, now = self._held(tx, run)
             entries = []
-            for skip in decision.skip:
-                entries.append(_ended_step(tx, row, by_id[skip.step_id], "skipped", skip.message, skip.reason))
-            for step_id, why in decision.fail:
-                entries.append(_ended_step(tx, row, by_id[step_id], "failed", why))
-            if decision.done:
-                entries.append(self._finish(tx, row, decision.status, now))
+            for attempt in journal.under_way(tx, run.command_id, run.plan_version):
+                step = run.draft.steps[attempt["step_index"]]
+                if step.step.type != "wait":  # a wait has lost nothing: it goes on
+                    entries += self._crashed(tx, row, run, step, now)
             return None, entries
+
+        await self._journal.write(work)
+        self.start(run)
+
+    async def _run(self, run: Run) -> None:
+        keeping = self._supervisor.child(f"lock of {run.command_id}", self._keep_lock(run))
+        try:
+            with contextlib.suppress(Stale):
+                while (todo := await self._next(run)) is not None:
+                    await asyncio.gather(*(self._step(run, step) for step in todo))
+        finally:
+            keeping.cancel()
+
+    async def _keep_lock(self, run: Run) -> None:
+        """Renew the lease for as long as the run goes on."""
+        while True:
+            await asyncio.sleep(self._settings.lock_lease_s / 3)
+            await self._store.write(lambda tx: self._renew(tx, run))
+
+    def _renew(self, tx: Tx, run: Run) -> bool:
+        return locks.renew(tx, run.scope, run.command_id, run.fence, self._now(), self._lease())
+
+    async def _next(self, run: Run) -> list[DraftStep] | None:
+        """The steps to start now; None when the command has come to its end, which is written down then."""
+        results, outputs = await self._known(run)
+        decision = scheduling.decide(run.draft.plan, results, outputs)
+        by_id = {one.step.id: one for one in run.draft.steps}
+
+        def work(tx: Tx) -> tuple[None, list[Entry]]:
+            row, now = self._held(tx, run)
+            skipped = [_step_ended(tx, row, by_id[s.step_id], "skipped", s.message, s.reason) for s in decision.skip]
+            failed = [_step_ended(tx, row, by_id[step_id], "failed", why) for step_id, why in decision.fail]
+            end = [self._finish(tx, row, decision.status, now)] if decision.done else []
+            return None, [*skipped, *failed, *end]
 
         if decision.skip or decision.fail or decision.done:
             await self._journal.write(work)
-        if decision.done:
-            return None
-        return [by_id[step_id] for step_id in decision.start]
+        waiting = [one for one in run.draft.steps if results[one.step.id].status == "running"]
+        return None if decision.done else [*waiting, *(by_id[step_id] for step_id in decision.start)]
 
-    async def _step(self, command_id: str, draft: Draft, step: DraftStep) -> None:
-        """One attempt: its row before it begins, its outcome after it ended; between them the work."""
-        row, approval = await self._journal.write(lambda tx: self._begin(tx, command_id, step))
-        _, outputs = await self._known(command_id)
-        ended = await self._attempt(row, approval, step, outputs)
-        cost = drafts.actual(ended.seconds, self._settings.estimated_gib, self._settings)
-        (ref,), part = self._blobs.part(ended.output or b"null")
-        reference = {"ref": ref, "sha256": ref, "size": len(ended.output), "type": "application/json"}
-        await self._journal.write(lambda tx: self._end(tx, command_id, step, ended, cost, reference), [part])
+    async def _step(self, run: Run, step: DraftStep) -> None:
+        """One step: attempts until one ends for good, each journalled."""
+        while True:
+            row, approval, attempt, due_at = await self._journal.write(lambda tx: self._begin(tx, run, step))
+            ended = await self._attempt(run, row, approval, step, due_at)
+            delay_s = None if ended.fault is None else retries.delay_s(ended.fault, attempt, step.step.attempts)
+            await self._write_end(run, step, ended, again=delay_s is not None)
+            if delay_s is None:
+                return
+            await self._sleep(delay_s)
 
-    def _begin(self, tx: Tx, command_id: str, step: DraftStep) -> tuple[Any, list[Entry]]:
-        row, now = self._held(tx, command_id)
-        here = (execution_plans.c.command_id == command_id, execution_plans.c.step_index == step.index)
+    def _begin(self, tx: Tx, run: Run, step: DraftStep) -> tuple[Any, list[Entry]]:
+        row, now = self._held(tx, run)
+        approval = approvals.current(tx, run.command_id)
+        assert approval is not None, "what executes was approved"
+        for attempt in journal.under_way(tx, run.command_id, run.plan_version):
+            if attempt["step_index"] == step.index:  # a wait that a dead daemon began
+                return (row, approval, attempt["attempt"], attempt["due_at"]), []
+        due_at = None
+        if step.step.type == "wait":
+            due_at = rfc3339(waits.due(step.step.params, self._clock.now()))
+        number = journal.begin(tx, run.command_id, run.plan_version, step.index, run.fence, now, due_at)
+        here = (execution_plans.c.command_id == run.command_id, execution_plans.c.step_index == step.index)
         tx.execute(update(execution_plans).where(*here).values(status="running"))
-        attempt = {
-            "command_id": command_id, "plan_version": row["plan_version"], "step_index": step.index, "attempt": 1,
-            "fence": 0, "started_at": now, "due_at": None, "ended_at": None, "outcome": None,
-        }  # fmt: skip
-        tx.execute(insert(attempts), attempt)
-        approval = approvals.current(tx, command_id)
-        assert approval is not None
-        told = {"metadata": {"stepIndex": step.index}, "skill": step.step.name, "approval_id": approval["id"]}
-        return (row, approval), [records.event(row, "command.step_started", "daemon", "started", **told)]
+        told = {"metadata": {"stepIndex": step.index}, "skill": step.step.name, "attempt": number}
+        entry = records.event(row, "command.step_started", "daemon", "started", approval_id=approval["id"], **told)
+        return (row, approval, number, due_at), [entry]
 
-    async def _attempt(self, row: RowMapping, approval: RowMapping, step: DraftStep, outputs: dict[str, Any]) -> _Ended:
+    async def _attempt(
+        self, run: Run, row: RowMapping, approval: RowMapping, step: DraftStep, due_at: str | None
+    ) -> _Ended:
+        if due_at is not None:
+            left = (datetime.fromisoformat(due_at) - self._clock.now()).total_seconds()
+            await self._sleep(max(0.0, left))
+            return _Ended()
         began = self._clock.monotonic()
+        _, outputs = await self._known(run)
         try:
-            params = templates.bind(step.step.params, scheduling.scope_of(outputs))
-            reply = await self._call(row, approval, step, params)
-            return _Ended(reply.encoded, seconds=self._clock.monotonic() - began)
+            output = await self._calls.call(row, approval, step, scheduling.scope_of(outputs))
+            return _Ended(output, seconds=self._clock.monotonic() - began)
         except OrchestratorError as fault:
             return _Ended(fault=fault, seconds=self._clock.monotonic() - began)
 
-    async def _call(self, row: RowMapping, approval: RowMapping, step: DraftStep, params: dict[str, Any]) -> Reply:
-        capability = step.capability
-        assert capability is not None
-        call_id = new_id()
-        caller = Caller(row["identity_id"], "person", frozenset(), source="daemon")
-        permit = self._office.issue(
-            capability.permit_for, call_id, caller, "approval", approval["id"], approval["decided_by"]
-        )
-        seconds = min(capability.timeout_s, (step.step.timeout or 86_400_000) / 1e3)
-        request = {
-            "id": call_id, "text": str(params.get("text", step.step.description)), "intent": capability.intent,
-            "params": params, "source": "command",
-        }  # fmt: skip
-        call = Call(call_id, caller, permit, self._clock.monotonic() + seconds)
-        reply: Reply = await self._bus.ask(HANDLE, HandleMessage(capability.tool, request, call))
-        return reply
-
-    def _end(
-        self, tx: Tx, command_id: str, step: DraftStep, ended: _Ended, cost: Cost, reference: dict[str, Any]
-    ) -> tuple[None, list[Entry]]:
-        row, now = self._held(tx, command_id)
+    async def _write_end(self, run: Run, step: DraftStep, ended: _Ended, *, again: bool) -> None:
+        """Write an attempt's outcome with its cost; the step's, too, unless there will be another attempt."""
+        cost = drafts.actual(ended.seconds, self._settings.estimated_gib, self._settings)
+        (ref,), part = self._blobs.part(ended.output)
+        reference = {"ref": ref, "sha256": ref, "size": len(ended.output), "type": "application/json"}
         outcome = "completed" if ended.fault is None else ended.fault.code
-        key = (attempts.c.command_id == command_id, attempts.c.plan_version == row["plan_version"])
-        here = (*key, attempts.c.step_index == step.index, attempts.c.ended_at.is_(None))
-        tx.execute(update(attempts).where(*here).values(ended_at=now, outcome=outcome))
-        budgets.spend(tx, command_id, cost)
-        if ended.fault is not None:
-            return None, [_ended_step(tx, row, step, "failed", ended.fault.detail)]
-        steps = {one["step_index"]: one for one in records.steps_of(tx, command_id)}
-        result = {
-            "id": new_id(), "plan_step_id": steps[step.index]["id"], "agent_type": "tool",
-            "output_reference": reference, "token_usage": cost.tokens, "cost": cost.model_dump(mode="json"),
-            "created_at": now, "plan_version": row["plan_version"], "state": "proposed",
-        }  # fmt: skip
-        tx.execute(insert(execution_results), result)
-        return None, [_ended_step(tx, row, step, "completed", None, cost=cost)]
+
+        def work(tx: Tx) -> tuple[None, list[Entry]]:
+            row, now = self._held(tx, run)
+            if not journal.end(tx, run.command_id, run.plan_version, step.index, now, outcome):
+                raise Stale
+            budgets.spend(tx, run.command_id, cost)
+            if ended.fault is not None and again:
+                told = {"metadata": {"stepIndex": step.index}, "error": ended.fault.detail}
+                return None, [records.event(row, "command.step_retried", "daemon", outcome, **told)]
+            if ended.fault is not None:
+                return None, [_step_ended(tx, row, step, "failed", ended.fault.detail, cost=cost)]
+            _keep_result(tx, row, step, reference, cost, now)
+            return None, [_step_ended(tx, row, step, "completed", None, cost=cost)]
+
+        await self._journal.write(work, [part])
+
+    def _crashed(self, tx: Tx, row: RowMapping, run: Run, step: DraftStep, now: str) -> list[Entry]:
+        """What becomes of a step in whose work a daemon died: once more where that harms nobody, else a person says."""
+        journal.end(tx, run.command_id, run.plan_version, step.index, now, journal.CRASHED)
+        if journal.crashes(tx, run.command_id, run.plan_version, step.index) >= MAX_CRASHES:
+            return [_step_ended(tx, row, step, "failed", f"poison: the daemon died {MAX_CRASHES} times while it ran")]
+        if step.effects != "pure":
+            return [_step_ended(tx, row, step, "failed", "the daemon died while this ran: it may have had effects")]
+        here = (execution_plans.c.command_id == run.command_id, execution_plans.c.step_index == step.index)
+        tx.execute(update(execution_plans).where(*here).values(status="pending"))
+        return []
 
     def _finish(self, tx: Tx, row: RowMapping, status: str, now: str) -> Entry:
         """The end of a command: nothing is held any more (I6)."""
         budgets.release(tx, row["id"])
-        locks.release(tx, f"context:{row['context_id']}", row["id"])
+        locks.release(tx, lock_scope(row["context_id"]), row["id"])
         if status == "completed":
             row = records.move(tx, row, "complete", "completed", now)
             return records.event(row, "command.execution_completed", "daemon")
@@ -180,18 +238,18 @@ class Runner:
         row = records.move(tx, row, "fail", "failed", now, failure=failure)
         return records.event(row, "command.execution_failed", "daemon", "failed", failure=failure)
 
-    def _held(self, tx: Tx, command_id: str) -> tuple[RowMapping, str]:
-        """The command, if it is still ours to work at. Raises `_Stale` where it was cancelled meanwhile."""
-        row, now = records.load(tx, command_id), rfc3339(self._clock.now())
-        if row["status"] != "executing":
-            raise _Stale
+    def _held(self, tx: Tx, run: Run) -> tuple[RowMapping, str]:
+        """The command, if it is still ours to work at. Raises `Stale`."""
+        row, now = records.load(tx, run.command_id), self._now()
+        if row["status"] != "executing" or not locks.holds(tx, run.scope, run.command_id, run.fence, now):
+            raise Stale
         return row, now
 
-    async def _known(self, command_id: str) -> tuple[dict[str, StepResult], dict[str, Any]]:
+    async def _known(self, run: Run) -> tuple[dict[str, StepResult], dict[str, Any]]:
         """How the steps went so far, and the outputs of those that completed."""
 
         def work(tx: Tx) -> tuple[Sequence[RowMapping], dict[str, RowMapping]]:
-            return records.steps_of(tx, command_id), records.results_of(tx, command_id)
+            return records.steps_of(tx, run.command_id), records.results_of(tx, run.command_id)
 
         steps, results = await self._store.read(work)
         known: dict[str, StepResult] = {}
@@ -200,17 +258,30 @@ class Runner:
             told = {name: step[name] for name in ("step_id", "status", "error", "skip_reason")}
             known[step["step_id"]] = StepResult(**told)
             if (result := results.get(step["id"])) is not None:
-                outputs[step["step_id"]] = pydantic_core.from_json(
-                    await self._blobs.get(result["output_reference"]["ref"])
-                )
+                outputs[step["step_id"]] = inline(await self._blobs.get(result["output_reference"]["ref"]))
         return known, outputs
 
+    def _now(self) -> str:
+        return rfc3339(self._clock.now())
 
-class _Stale(Exception):
-    """The command is not executing any more: whoever works at it stops."""
+    def _lease(self) -> str:
+        return rfc3339(self._clock.now() + timedelta(seconds=self._settings.lock_lease_s))
 
 
-def _ended_step(
+def _keep_result(
+    tx: Tx, row: RowMapping, step: DraftStep, reference: dict[str, Any], cost: Cost, now: str
+) -> None:  # fmt: skip
+    """A row of `execution_results`: a reference to the output, proposed until a person accepts it (R4-13, R4-50)."""
+    steps = {one["step_index"]: one for one in records.steps_of(tx, row["id"])}
+    result = {
+        "id": new_id(), "plan_step_id": steps[step.index]["id"], "agent_type": "tool", "output_reference": reference,
+        "token_usage": cost.tokens, "cost": cost.model_dump(mode="json"), "created_at": now,
+        "plan_version": row["plan_version"], "state": "proposed",
+    }  # fmt: skip
+    tx.execute(insert(execution_results), result)
+
+
+def _step_ended(
     tx: Tx, row: RowMapping, step: DraftStep, status: str, error: str | None, reason: str | None = None,
     cost: Cost | None = None,
 ) -> Entry:  # fmt: skip

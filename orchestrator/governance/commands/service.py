@@ -11,14 +11,14 @@ from orchestrator.audit.journal import Journal
 from orchestrator.contracts.callers import Caller
 from orchestrator.contracts.commands import ApproveCommand, CreateCommand
 from orchestrator.contracts.costs import Bound, Cost
-from orchestrator.contracts.errors import Conflict, Forbidden
+from orchestrator.contracts.errors import Conflict, Forbidden, OrchestratorError
 from orchestrator.contracts.model import JsonObject
 from orchestrator.contracts.plans import Plan
 from orchestrator.governance.capabilities import Capabilities
 from orchestrator.governance.commands import approvals, budgets, drafts, locks, machine, records
 from orchestrator.governance.commands.drafts import Draft
 from orchestrator.governance.commands.planner import Planner, Rank
-from orchestrator.governance.commands.runner import Runner
+from orchestrator.governance.commands.runner import Run, Runner, lock_scope
 from orchestrator.governance.identities import Context
 from orchestrator.governance.settings import GovernanceSettings
 from orchestrator.host.host import Host
@@ -47,6 +47,34 @@ class Commands:
         self._clock = clock
         self._settings = settings
         self._known: Capabilities | None = None
+
+    async def open(self) -> None:
+        """Take up what a dead daemon left executing; what it left open otherwise waits for a person as before."""
+        query = select(commands).where(commands.c.status == "executing")
+        for row in await self._store.read(lambda tx: tx.execute(query).mappings().all()):
+            await self._take_up(row)
+
+    async def _take_up(self, row: RowMapping) -> None:
+        version = await self._store.read(lambda tx: records.version_of(tx, row["id"], row["plan_version"]))
+        try:
+            draft = await self._stored_draft(version)
+            changed = draft.digest(row["plan_version"], _bound(row), row["context_id"], row["approval_mode"])
+            fault = None if changed == version["digest"] else "what was approved has changed while no daemon ran"
+        except OrchestratorError as invalid:
+            draft, fault = None, invalid.detail
+
+        def work(tx: Tx) -> Written:
+            now = self._now()
+            if draft is not None and fault is None:
+                return self._lock(tx, row, draft, now), []
+            budgets.release(tx, row["id"])
+            locks.release(tx, lock_scope(row["context_id"]), row["id"])
+            failed = records.move(tx, row, "fail", "failed", now, failure={"error": fault})
+            return 0, [records.event(failed, "command.execution_failed", "daemon", "failed", failure=failed["failure"])]
+
+        fence = await self._journal.write(work)
+        if fence and draft is not None:
+            await self._runner.take_up(Run(row["id"], row["context_id"], row["plan_version"], draft, fence))
 
     def capabilities(self) -> Capabilities:
         """The registry as it is now."""
@@ -171,7 +199,7 @@ class Commands:
         version = await self._store.read(lambda tx: records.version_of(tx, command_id, row["plan_version"]))
         draft = await self._stored_draft(version)
         digest = draft.digest(row["plan_version"], _bound(row), row["context_id"], row["approval_mode"])
-        execution_id = new_id()
+        execution_id, begun = new_id(), {"fence": 0}
 
         def work(tx: Tx, now: str, row: RowMapping) -> tuple[Conflict | None, list[Entry]]:
             if row["status"] == "executing":
@@ -181,8 +209,7 @@ class Commands:
             assert approval is not None
             if (fault := approvals.consume(tx, approval["id"], digest, now)) is not None:
                 return fault, self._expired(tx, row, now, fault)
-            mode: locks.Mode = "shared" if draft.pure else "exclusive"
-            fence = locks.acquire(tx, f"context:{row['context_id']}", command_id, mode, now, self._lease())
+            fence = begun["fence"] = self._lock(tx, row, draft, now)
             row = records.move(tx, row, "execute", "executing", now, execution_id=execution_id)
             told = {"executionId": execution_id, "fence": fence, "approval_id": approval["id"]}
             started = records.event(row, "command.execution_started", caller.owner, **told)
@@ -190,7 +217,7 @@ class Commands:
 
         view = await self._act(command_id, context, work)
         if view["execution_id"] == execution_id:
-            self._runner.start(command_id, draft)
+            self._runner.start(Run(command_id, row["context_id"], row["plan_version"], draft, begun["fence"]))
         return str(view["execution_id"])
 
     async def cancel(self, command_id: str, context: Context, caller: Caller) -> JsonObject:
@@ -264,9 +291,14 @@ class Commands:
     ) -> list[Entry]:
         approvals.void(tx, row["id"])
         budgets.release(tx, row["id"])
-        locks.release(tx, f"context:{row['context_id']}", row["id"])
+        locks.release(tx, lock_scope(row["context_id"]), row["id"])
         row = records.move(tx, row, act, "cancelled", now, decision=decision)
         return [records.event(row, "command.cancelled", actor, decision or "cancelled", decision=decision, notes=notes)]
+
+    def _lock(self, tx: Tx, row: RowMapping, draft: Draft, now: str) -> int:
+        """Take the scope of a command, shared where nothing in it has effects. Raises `Locked`."""
+        mode: locks.Mode = "shared" if draft.pure else "exclusive"
+        return locks.acquire(tx, lock_scope(row["context_id"]), row["id"], mode, now, self._lease())
 
     def _now(self) -> str:
         return rfc3339(self._clock.now())
