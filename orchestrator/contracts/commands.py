@@ -80,6 +80,15 @@ class RejectCommand(Camel):
     notes: Notes | None = None
 
 
+Action = Literal["retry", "modify", "discard"]
+
+
+class Decision(Camel):
+    """What becomes of a command that failed."""
+
+    action: Action
+
+
 class ExecutionStarted(View):
     """What was begun."""
 

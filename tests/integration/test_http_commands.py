@@ -148,6 +148,10 @@ async def test_a_plugin_that_changed_after_the_approval_is_not_run(person: Perso
             await asyncio.sleep(0.01)
     refused = await person.ask("POST", f"{path}/execute")
     assert (refused.status, refused.json["code"]) == (409, "plan_changed")
+    assert (await person.ask("GET", f"{path}/status")).json["status"] == "awaiting_approval"
+    assert (await person.ask("POST", f"{path}/approve", {"approved": True})).json["winner"] == "void"
+    await person.ask("POST", f"{path}/plan")
+    assert (await person.ask("POST", f"{path}/approve", {"approved": True})).json["status"] == "approved"
 
 
 async def test_a_budget_that_is_too_small_refuses_the_plan_and_nothing_is_held(person: Person) -> None:
@@ -174,6 +178,54 @@ async def test_a_step_that_fails_fails_the_command_and_awaits_a_decision(person:
     told = await person.ended(path)
     assert (told["status"], told["open"], told["failure"]["stepIndex"]) == ("failed", True, 0)
     assert told["failure"]["error"] == "the plugin echo raised ValueError"
+
+
+FLAKY = """
+PLUGIN = {"intents": ["try"]}
+calls = []
+def handle(request):
+    calls.append(1)
+    if len(calls) == 1: raise ValueError("the first time")
+    return len(calls)
+"""
+
+
+@pytest.mark.parametrize(
+    ("action", "status"), [("retry", "awaiting_approval"), ("modify", "awaiting_approval"), ("discard", "failed")]
+)
+async def test_a_person_decides_what_becomes_of_a_failure(person: Person, tmp_path: Path, action, status) -> None:
+    """R4-37, X-31: a new version of the plan that has to be approved, or nothing more; then it is not open any more."""
+    (tmp_path / "plugins" / "flaky.py").write_text(FLAKY)
+    path = await person.make('{"capability": "try"}')
+    async with asyncio.timeout(10):
+        while (planned := await person.ask("POST", f"{path}/plan")).status != 201:
+            await asyncio.sleep(0.02)
+    assert (await person.ask("POST", f"{path}/decision", {"action": action})).json["state"] == "awaiting_approval"
+    await person.ask("POST", f"{path}/approve", {"approved": True})
+    await person.ask("POST", f"{path}/execute")
+    assert (await person.ended(path))["status"] == "failed"
+    decided = await person.ask("POST", f"{path}/decision", {"action": action})
+    assert (decided.status, decided.json["status"]) == (200, status), decided.body
+    if action == "discard":
+        assert (decided.json["resolution"], decided.json["open"]) == ("discarded", False)
+        return
+    assert (await person.ask("POST", f"{path}/execute")).json["code"] == "illegal_transition"
+    again = (await person.ask("GET", f"{path}/plan")).json
+    assert (again["plan_version"], again["digest"] == planned.json["digest"]) == (2, False)
+    await person.ask("POST", f"{path}/approve", {"approved": True})
+    await person.ask("POST", f"{path}/execute")
+    assert (await person.ended(path))["status"] == "completed"
+    assert (await person.ask("GET", f"{path}/plan")).json["steps"][0]["output"] == 2
+
+
+async def test_the_registry_tells_skills_tools_and_effects(person: Person) -> None:
+    """R4-40, R4-49."""
+    told = (await person.client.get("/capabilities")).json["items"]
+    assert [(one["name"], one["tool"], one["version"], one["effects"], one["enabled"]) for one in told] == [
+        ("echo", "echo", "1.2.0", "pure", True), ("shout", "echo", "1.2.0", "pure", True),
+    ]  # fmt: skip
+    await person.client.post("/plugins/echo/disable")
+    assert not any(one["enabled"] for one in (await person.client.get("/v1/capabilities")).json["items"])
 
 
 async def test_sixty_four_that_execute_at_once_get_one_execution(person: Person) -> None:

@@ -11,6 +11,7 @@ from orchestrator.contracts.commands import (
     CommandStatusView,
     CommandView,
     CreateCommand,
+    Decision,
     ExecutionStarted,
     PlanView,
     RejectCommand,
@@ -92,6 +93,12 @@ async def execute(call: Call) -> web.Response:
 async def cancel(call: Call) -> web.Response:
     """End a command, and what runs of it."""
     return json_answer(await call.rooms.commands.cancel(_id(call), call.acting, call.caller))
+
+
+@endpoint("POST", ONE + "/decision", scope=Scope.APPROVE, governed=True, body=Decision, answer=CommandView)
+async def decide(call: Call) -> web.Response:
+    """Say what becomes of a failed command: `retry`, `modify` or `discard`."""
+    return json_answer(await call.rooms.commands.decide(_id(call), call.body.action, call.acting, call.caller))
 
 
 def _id(call: Call) -> Any:

@@ -37,7 +37,7 @@ class Calls:
         """
         capability = step.capability
         assert capability is not None
-        params = _bound(step, scope)
+        params = schemas.filled(capability.input_schema, _bound(step, scope))
         _check(capability.input_schema, params, "step_input", "params")
         call_id = new_id()
         caller = Caller(row["identity_id"], "person", frozenset(), source="daemon")

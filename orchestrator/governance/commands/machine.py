@@ -6,7 +6,7 @@ from orchestrator.contracts.errors import Conflict
 
 Status = Literal["created", "planned", "awaiting_approval", "approved", "executing", "completed", "failed", "cancelled"]
 Act = Literal[
-    "plan", "approve", "reject", "expire", "execute", "pause", "cancel", "complete", "fail", "retry", "discard"
+    "plan", "approve", "reject", "void", "expire", "execute", "pause", "cancel", "complete", "fail", "retry", "discard"
 ]
 
 STATUSES: tuple[Status, ...] = get_args(Status)
@@ -18,6 +18,7 @@ EDGES: dict[Act, dict[Status, frozenset[Status]]] = {
     },
     "approve": {"awaiting_approval": frozenset({"approved", "executing"})},
     "reject": {status: frozenset({"cancelled"}) for status in ("planned", "awaiting_approval")},
+    "void": {"approved": frozenset({"awaiting_approval"})},
     "expire": {status: frozenset({"cancelled"}) for status in ("awaiting_approval", "approved")},
     "execute": {status: frozenset({"executing"}) for status in ("planned", "approved")},
     "pause": {"executing": frozenset({"awaiting_approval"})},

@@ -1,6 +1,6 @@
 """Reading and writing commands within a transaction, and what of them is told as events and in the audit."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from sqlalchemy import RowMapping, delete, insert, select, update
@@ -53,10 +53,17 @@ def event(row: RowMapping, topic: str, actor: str, outcome: str = "ok", **data: 
     return Entry(topic, row["id"], actor, outcome, payload, row["identity_id"], approval_id, NAMES.get(topic))
 
 
-def replace_plan(tx: Tx, command_id: str, steps: Sequence[JsonObject], version: JsonObject) -> None:
-    """Make this the plan of a command; its earlier ones stay on record in `plan_versions`."""
-    tx.execute(delete(execution_plans).where(execution_plans.c.command_id == command_id))
-    tx.execute(insert(execution_plans), list(steps))
+def replace_plan(
+    tx: Tx, command_id: str, steps: Sequence[JsonObject], version: JsonObject, keep: Collection[str] = ()
+) -> None:
+    """Make this the plan of a command; its earlier ones stay on record in `plan_versions`.
+
+    Steps whose ids are in `keep` are those of the plan before: their rows stay, with their outputs.
+    """
+    c = execution_plans.c
+    tx.execute(delete(execution_plans).where(c.command_id == command_id, c.step_id.not_in(keep)))
+    if new := [step for step in steps if step["step_id"] not in keep]:
+        tx.execute(insert(execution_plans), new)
     tx.execute(insert(plan_versions), version)
 
 

@@ -9,7 +9,7 @@ from sqlalchemy import RowMapping, insert, select
 from orchestrator.audit.entries import Entry
 from orchestrator.audit.journal import Journal
 from orchestrator.contracts.callers import Caller
-from orchestrator.contracts.commands import ApproveCommand, CreateCommand
+from orchestrator.contracts.commands import Action, ApproveCommand, CreateCommand
 from orchestrator.contracts.costs import Bound, Cost
 from orchestrator.contracts.errors import Conflict, Forbidden, OrchestratorError
 from orchestrator.contracts.model import JsonObject
@@ -233,8 +233,33 @@ class Commands:
         self._runner.cancel(command_id)
         return view
 
-    async def _put_plan(self, row: RowMapping, draft: Draft, context: Context, caller: Caller) -> JsonObject:
+    async def decide(self, command_id: str, action: Action, context: Context, caller: Caller) -> JsonObject:
+        """What a person wants of a failed command: the same steps once more, another plan, or nothing (R4-37, X-31).
+
+        A retry is a new version of the plan, to be approved; steps that completed are not done again.
+        """
+        person = _person(caller)
+        row = await self._store.read(lambda tx: records.load(tx, command_id, context.identity_id))
+        machine.require("discard" if action == "discard" else "retry", row["status"])
+        if action == "discard":
+            return await self._act(command_id, context, lambda tx, now, row: (None, _discarded(tx, row, person, now)))
+        if action == "modify":
+            made = Planner(self.capabilities(), self._rank).plan(command_id, command_id, row["intent"], self._now())
+            await self._put_plan(row, drafts.draft(made, self.capabilities(), self._settings), context, caller, "retry")
+        else:
+            version = await self._store.read(lambda tx: records.version_of(tx, command_id, row["plan_version"]))
+            steps = await self._store.read(lambda tx: records.steps_of(tx, command_id))
+            done = frozenset(step["step_id"] for step in steps if step["status"] == "completed")
+            await self._put_plan(row, await self._stored_draft(version), context, caller, "retry", done)
+        return await self.get(command_id, context)
+
+    async def _put_plan(
+        self, row: RowMapping, draft: Draft, context: Context, caller: Caller, act: machine.Act = "plan",
+        done: frozenset[str] = frozenset(),
+    ) -> JsonObject:  # fmt: skip
+        """Make a draft the command's plan. Steps in `done` are those of the plan before, and cost nothing more."""
         command_id, bound = row["id"], _bound(row)
+        left = sum((step.estimate for step in draft.steps if step.step.id not in done), Cost())
         bounds = {f"command:{command_id}": bound, f"context:{context.id}": context.bound}
         encoded = pydantic_core.to_json(drafts.as_stored(draft))
         (plan_ref,), part = self._blobs.part(encoded)
@@ -242,20 +267,21 @@ class Commands:
         def work(tx: Tx) -> Written:
             now = self._now()
             row = records.load(tx, command_id, context.identity_id)
-            machine.require("plan", row["status"])
+            machine.require(act, row["status"])
             budgets.release(tx, command_id)
-            budgets.reserve(tx, command_id, draft.estimate, bounds)
+            budgets.reserve(tx, command_id, left, bounds)
             number = row["plan_version"] + 1
             digest = draft.digest(number, bound, row["context_id"], row["approval_mode"])
-            estimate = draft.estimate.model_dump(mode="json")
+            estimate = left.model_dump(mode="json")
             version = {
                 "command_id": command_id, "version": number, "digest": digest, "plan_ref": plan_ref,
                 "estimated_cost": estimate, "created_at": now,
             }  # fmt: skip
-            records.replace_plan(tx, command_id, drafts.rows(draft, command_id, new_id, now), version)
+            records.replace_plan(tx, command_id, drafts.rows(draft, command_id, new_id, now), version, done)
             ends = rfc3339(self._clock.now() + timedelta(seconds=self._settings.approval_ttl_s))
             approval_id = approvals.request(tx, command_id, number, digest, caller.owner, now, ends)
-            row = records.move(tx, row, "plan", "awaiting_approval", now, plan_version=number, estimated_cost=estimate)
+            values = {"plan_version": number, "estimated_cost": estimate, "failure": None}
+            row = records.move(tx, row, act, "awaiting_approval", now, **values)
             told = {"planVersion": number, "digest": digest, "planRef": plan_ref, "approvalRequest": approval_id}
             return None, [records.event(row, "command.planned", caller.owner, metadata={"cost": estimate}, **told)]
 
@@ -281,7 +307,11 @@ class Commands:
         return dict(view)
 
     def _expired(self, tx: Tx, row: RowMapping, now: str, fault: Conflict) -> list[Entry]:
-        """What an approval that came too late does: the command is cancelled (R4-17)."""
+        """What a refused approval does: too late cancels the command (R4-17), for another plan asks anew (3.2)."""
+        if fault.code == "plan_changed" and row["status"] == "approved":  # a tool is another one now: ask again
+            approvals.void(tx, row["id"])
+            row = records.move(tx, row, "void", "awaiting_approval", now)
+            return [records.event(row, "command.approval_voided", "daemon", "plan_changed")]
         if fault.code != "approval_expired":
             return []
         return self._cancelled(tx, row, "expire", now, "daemon", "expired", None)
@@ -305,6 +335,11 @@ class Commands:
 
     def _lease(self) -> str:
         return rfc3339(self._clock.now() + timedelta(seconds=self._settings.lock_lease_s))
+
+
+def _discarded(tx: Tx, row: RowMapping, person: str, now: str) -> list[Entry]:
+    row = records.move(tx, row, "discard", "failed", now, resolution="discarded")
+    return [records.event(row, "command.discarded", person, "discarded")]
 
 
 def _bound(row: RowMapping) -> Bound:
