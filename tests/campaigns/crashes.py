@@ -20,7 +20,8 @@ from tests.campaigns.traces import Traces, following
 DEATH_S = 2.0
 """How long after the daemon its jobs may live: each runner ends with its stream, and the kernel ends the rest."""
 _UNDER_WAY = ("queued", "running")
-_SETTINGS = {"sandbox__cell_idle_s": 1}
+_SETTINGS = {"sandbox__cell_idle_s": 1, "sandbox__armed": 2, "sandbox__armed_most": 2}
+"""A pool that does not grow with demand, each of whose workers has a descriptor."""
 
 
 @dataclass(slots=True)
