@@ -7,10 +7,8 @@ row is durable before each answer and still cheap.
 import asyncio
 import queue
 import threading
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,23 +19,13 @@ from sqlalchemy.pool import QueuePool
 
 from orchestrator.contracts.errors import Unavailable
 from orchestrator.kernel.metrics import Metrics
+from orchestrator.storage.batches import Bounds, Committer, Job, deliver
 from orchestrator.storage.migrate import migrate
 from orchestrator.storage.port import Part, Tx
 from orchestrator.storage.settings import StorageSettings
 
 T = TypeVar("T")
 log = structlog.get_logger("storage")
-
-
-@dataclass(slots=True)
-class _Job:
-    work: Callable[[Tx], Any] | None
-    parts: tuple[Part, ...]
-    after: Callable[[], None] | None
-    loop: asyncio.AbstractEventLoop
-    future: "asyncio.Future[Any]"
-    value: Any = None
-    fault: BaseException | None = None
 
 
 def open_engine(path: Path, blobs: Path, settings: StorageSettings) -> Engine:
@@ -66,19 +54,22 @@ class SqliteStore:
 
     def __init__(self, path: Path, blobs: Path, settings: StorageSettings, metrics: Metrics) -> None:
         self._settings = settings
-        self._metrics = metrics
         self._engine = open_engine(path, blobs, settings)
         migrate(self._engine)
         for file in (path, blobs):
             file.chmod(0o600)
-        self._waiting: list[_Job] = []
-        self._jobs: queue.SimpleQueue[list[_Job] | None] = queue.SimpleQueue()
+        self._waiting: list[Job] = []
+        self._jobs: queue.SimpleQueue[list[Job] | None] = queue.SimpleQueue()
         self._readers = ThreadPoolExecutor(settings.readers, thread_name_prefix=f"read-{path.stem}")
         self._closed = False
-        self.fault: str | None = None
-        """Why the last commit failed; None while writing works."""
+        self._committer = Committer(Bounds(_begin, _commit, _roll_back), metrics)
         self._writer = threading.Thread(target=self._write_for_ever, name=f"write-{path.stem}", daemon=True)
         self._writer.start()
+
+    @property
+    def fault(self) -> str | None:
+        """Why the last commit failed; None while writing works."""
+        return self._committer.fault
 
     def submit(
         self, work: Callable[[Tx], T] | None, *parts: Part, after: Callable[[], None] | None = None
@@ -89,7 +80,7 @@ class SqliteStore:
         future: asyncio.Future[T] = loop.create_future()
         if not self._waiting:
             loop.call_soon(self._hand_over)
-        self._waiting.append(_Job(work, parts, after, loop, future))
+        self._waiting.append(Job(work, parts, after, future))
         return future
 
     def _hand_over(self) -> None:
@@ -136,22 +127,17 @@ class SqliteStore:
         while not last and (first := self._jobs.get()) is not None:
             batch, last = self._gather(first)
             try:
-                self._commit(connection, batch)
+                self._committer.write(connection, batch)
             except Exception as fault:
                 log.error("store.writing_failed", exc_info=fault)
-                self._fail(batch, fault)
+                self._committer.fail(batch, f"cannot be written: {type(fault).__name__}")
                 if not last:
                     return False
             finally:
                 _settle(batch)
         return True
 
-    def _fail(self, batch: list[_Job], fault: Exception) -> None:
-        self.fault = f"cannot be written: {type(fault).__name__}"
-        for job in batch:
-            job.fault = job.fault or Unavailable(f"the store {self.fault}", code="store_unavailable")
-
-    def _gather(self, first: list[_Job]) -> tuple[list[_Job], bool]:
+    def _gather(self, first: list[Job]) -> tuple[list[Job], bool]:
         batch = first
         while len(batch) < self._settings.batch_size:
             try:
@@ -163,86 +149,28 @@ class SqliteStore:
             batch = batch + jobs
         return batch, False
 
-    def _commit(self, connection: Connection, batch: list[_Job]) -> None:
-        started = time.perf_counter()
-        try:
-            connection.exec_driver_sql("BEGIN IMMEDIATE")
-            for job in batch:
-                _run(connection, job)
-            _write_parts(connection, batch)
-            connection.exec_driver_sql("COMMIT")
-            self.fault = None
-        except Exception as fault:  # noqa: BLE001 - whatever it is, nobody in this batch has been served
-            _abandon(connection)
-            self._each_alone(connection, batch, fault)
-        connection.commit()  # ends SQLAlchemy's own notion of a transaction; SQLite's is over
-        self._metrics.commits.observe(time.perf_counter() - started)
 
-    def _each_alone(self, connection: Connection, batch: list[_Job], fault: Exception) -> None:
-        """One transaction must not take others with it: try each by itself, and fail those that fail then."""
-        if len(batch) == 1:
-            log.error("store.commit_failed", error=str(fault))
-            self._fail(batch, fault)
-            return
-        for job in batch:
-            job.value = job.fault = None
-            self._commit(connection, [job])
+def _begin(connection: Connection) -> None:
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
-def _run(connection: Connection, job: _Job) -> None:
-    if job.work is None:
-        return
-    connection.exec_driver_sql("SAVEPOINT job")
-    try:
-        job.value = job.work(connection)
-    except DBAPIError as fault:
-        if not connection.connection.dbapi_connection.in_transaction:  # type: ignore[union-attr]
-            raise
-        job.fault = fault
-    except Exception as fault:  # noqa: BLE001 - it belongs to the one who asked
-        job.fault = fault
-    if job.fault is not None:
-        connection.exec_driver_sql("ROLLBACK TO job")
-    connection.exec_driver_sql("RELEASE job")
+def _commit(connection: Connection) -> None:
+    connection.exec_driver_sql("COMMIT")
+    connection.commit()  # ends SQLAlchemy's own notion of a transaction; SQLite's is over
 
 
-def _write_parts(connection: Connection, batch: list[_Job]) -> None:
-    """Call each bulk writer once, with the items of all jobs that did not fail."""
-    items: dict[Callable[[Tx, list[Any]], None], list[Any]] = {}
+def _roll_back(connection: Connection) -> None:
+    if connection.connection.dbapi_connection.in_transaction:  # type: ignore[union-attr]
+        connection.exec_driver_sql("ROLLBACK")
+    connection.commit()
+
+
+def _settle(batch: list[Job]) -> None:
+    by_loop: dict[asyncio.AbstractEventLoop, list[Job]] = {}
     for job in batch:
-        if job.fault is None:
-            for writer, item in job.parts:
-                items.setdefault(writer, []).append(item)
-    for writer, found in items.items():
-        writer(connection, found)
-
-
-def _abandon(connection: Connection) -> None:
-    try:
-        if connection.connection.dbapi_connection.in_transaction:  # type: ignore[union-attr]
-            connection.exec_driver_sql("ROLLBACK")
-    except DBAPIError as fault:
-        log.error("store.rollback_failed", error=str(fault))
-
-
-def _settle(batch: list[_Job]) -> None:
-    by_loop: dict[asyncio.AbstractEventLoop, list[_Job]] = {}
-    for job in batch:
-        by_loop.setdefault(job.loop, []).append(job)
+        by_loop.setdefault(job.future.get_loop(), []).append(job)
     for loop, jobs in by_loop.items():
         try:
-            loop.call_soon_threadsafe(_deliver, jobs)
+            loop.call_soon_threadsafe(deliver, jobs)
         except RuntimeError:
             log.warning("store.caller_gone", transactions=len(jobs))
-
-
-def _deliver(jobs: list[_Job]) -> None:
-    for job in jobs:
-        if job.fault is None and job.after is not None:
-            job.after()
-        if job.future.cancelled():
-            continue
-        if job.fault is None:
-            job.future.set_result(job.value)
-        else:
-            job.future.set_exception(job.fault)

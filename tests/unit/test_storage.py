@@ -3,6 +3,7 @@
 import asyncio
 import sqlite3
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -134,8 +135,8 @@ async def test_writing_that_fails_as_it_must_not_fails_its_callers_and_goes_on(
         raise OSError("on purpose")
 
     with monkeypatch.context() as patch:
-        patch.setattr("orchestrator.storage.sqlite._write_parts", broken)
-        patch.setattr("orchestrator.storage.sqlite._abandon", broken)
+        patch.setattr("orchestrator.storage.batches._write_parts", broken)
+        patch.setattr(store._committer, "_bounds", replace(store._committer._bounds, roll_back=broken))
         outcomes = await asyncio.wait_for(
             asyncio.gather(*(store.write(lambda tx, n=n: add(tx, f"n{n}")) for n in range(3)), return_exceptions=True),
             5,
