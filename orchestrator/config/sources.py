@@ -1,4 +1,7 @@
-"""Where settings come from, in rising order: defaults, files, environment, flags. Each value remembers its origin."""
+"""Where settings come from, in rising order: defaults, files, credentials, environment, flags.
+
+Each value remembers its origin.
+"""
 
 import json
 import os
@@ -14,6 +17,7 @@ from pydantic import BaseModel
 from orchestrator.config.settings import Settings
 
 PREFIX = "ORCHESTRATOR_"
+_CREDENTIAL = "orchestrator."
 Where = tuple[str, ...]
 _TABLE = re.compile(r"^\s*\[\s*([^\[\]]+?)\s*\]\s*(?:#.*)?$")
 _KEY = re.compile(r"""^\s*((?:[A-Za-z0-9_-]+|"[^"]*"|'[^']*')(?:\s*\.\s*(?:[A-Za-z0-9_-]+|"[^"]*"|'[^']*'))*)\s*=""")
@@ -65,6 +69,7 @@ def gather(paths: list[Path], environ: Mapping[str, str], flags: Mapping[str, An
     found = Gathered()
     for path in paths:
         _read_file(path, found)
+    _read_credentials(environ.get("CREDENTIALS_DIRECTORY", ""), found)
     for name in sorted(environ):
         if name.startswith(PREFIX) and "__" in name:
             where = tuple(name.removeprefix(PREFIX).lower().split("__"))
@@ -91,6 +96,18 @@ def _read_file(path: Path, found: Gathered) -> None:
     for where, value in _leaves(values):
         line = next((lines[where[:n]] for n in range(len(where), 0, -1) if where[:n] in lines), 1)
         found.put(where, value, f"{path}:{line}")
+
+
+def _read_credentials(folder: str, found: Gathered) -> None:
+    """What the service manager lends, a file a setting: `LoadCredential=orchestrator.storage.url:FILE`."""
+    for path in sorted(Path(folder).glob(f"{_CREDENTIAL}*.*")) if folder else []:
+        where = tuple(path.name.removeprefix(_CREDENTIAL).split("."))
+        try:
+            found.put(
+                where, _from_environment(where, path.read_text(encoding="utf-8").strip()), f"credential {path.name}"
+            )
+        except (OSError, UnicodeDecodeError):
+            found.faults.append(f"credential {path.name}: cannot be read")
 
 
 def _leaves(values: Mapping[str, Any], before: Where = ()) -> Iterator[tuple[Where, Any]]:

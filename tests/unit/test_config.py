@@ -109,6 +109,24 @@ def test_other_variables_of_the_command_line_are_no_settings(tmp_path: Path) -> 
     load(tmp_path, environ={"ORCHESTRATOR_URL": "http://x", "ORCHESTRATOR_STATE_DIR": "/s"})
 
 
+def test_a_credential_of_the_service_manager_is_a_setting_over_files_and_under_the_environment(tmp_path: Path) -> None:
+    """A secret that systemd lends stands in no file that others read."""
+    lent = tmp_path / "credentials"
+    lent.mkdir()
+    (lent / "orchestrator.api.port").write_text("2222\n")
+    (lent / "somebody.elses").write_text("x")
+    environ = {"CREDENTIALS_DIRECTORY": str(lent)}
+    found = load(tmp_path, "[api]\nport = 1111\n", environ)
+    assert (found.settings.api.port, found.origin(("api", "port"))) == (2222, "credential orchestrator.api.port")
+    assert load(tmp_path, "", {**environ, "ORCHESTRATOR_API__PORT": "3333"}).settings.api.port == 3333
+    (lent / "orchestrator.api.prot").write_text("1")
+    assert faults(tmp_path, "", environ) == [
+        "credential orchestrator.api.prot: api.prot: there is no such setting; did you mean port?"
+    ]
+    (lent / "orchestrator.api.prot").write_bytes(b"\xff")
+    assert faults(tmp_path, "", environ) == ["credential orchestrator.api.prot: cannot be read"]
+
+
 def test_plugin_settings_pass_through_and_their_secrets_are_not_shown(tmp_path: Path) -> None:
     found = load(tmp_path, '[plugins.mail]\nserver = "s"\napi_token = "t0p"\n')
     assert found.settings.plugins["mail"]["api_token"] == "t0p"
