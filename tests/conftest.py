@@ -12,6 +12,7 @@ import pytest
 import structlog
 
 from orchestrator.testing.daemons import Client, Running, running
+from tests.own_postgres import Server, running_server
 
 pytest_plugins = ["orchestrator.testing.fixtures"]
 
@@ -67,6 +68,13 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     daemon = Shared(tmp_path_factory.mktemp("shared") / "state")
     yield daemon.start()
     daemon.end()
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[Server]:
+    """The suite's PostgreSQL server; each test makes a database of its own in it."""
+    with running_server() as server:
+        yield server
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from textwrap import wrap
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, SecretStr
 
 from orchestrator.config.load import Configuration
 from orchestrator.config.settings import Settings
@@ -14,7 +14,8 @@ from orchestrator.config.sources import Where
 _HEAD = """\
 # All settings with their defaults. This file is generated (`orchestrator config render`), and a test keeps it in step;
 # take the `# ` from a line and change its value. Later sources win: this file, /etc/orchestrator/orchestrator.toml,
-# ~/.config/orchestrator/orchestrator.toml, ORCHESTRATOR_<ROOM>__<NAME> in the environment, flags.
+# ~/.config/orchestrator/orchestrator.toml, service credentials, ORCHESTRATOR_<ROOM>__<NAME> in the environment,
+# flags.
 """
 
 
@@ -65,7 +66,7 @@ def toml(value: Any) -> str:
         return "{" + ", ".join(f"{json.dumps(str(k))} = {toml(v)}" for k, v in value.items()) + "}"
     if isinstance(value, list | tuple):
         return "[" + ", ".join(toml(v) for v in value) + "]"
-    if isinstance(value, str):
+    if isinstance(value, str | SecretStr):
         return json.dumps(str(value), ensure_ascii=False)
     return json.dumps(value)
 

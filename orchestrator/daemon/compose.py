@@ -39,7 +39,8 @@ from orchestrator.kernel.tasks import Supervisor
 from orchestrator.routing.desk import Desk
 from orchestrator.sandbox.service import Sandbox
 from orchestrator.storage.blobs import Blobs
-from orchestrator.storage.sqlite import SqliteStore
+from orchestrator.storage.opening import open_store
+from orchestrator.storage.port import Store
 
 log = structlog.get_logger("daemon")
 
@@ -65,7 +66,9 @@ async def build(configuration: Configuration, places: Places) -> AsyncIterator[D
         stack.enter_context(lock.hold(places.lock))
         clock, metrics, supervisor = SystemClock(), Metrics(), Supervisor()
         stack.push_async_callback(supervisor.close)
-        store = SqliteStore(places.database, places.blobs, settings.storage, metrics)
+        store = await open_store(
+            settings.storage, places.database, places.blobs, metrics=metrics, clock=clock, supervisor=supervisor
+        )
         stack.push_async_callback(store.close)
         blobs = Blobs(store, settings.storage, clock)
         bus = LocalBus(supervisor, metrics)
@@ -155,7 +158,7 @@ async def build(configuration: Configuration, places: Places) -> AsyncIterator[D
         yield Daemon(rooms, supervisor, operator, places, sandbox, bus)
 
 
-def _checks(sandbox: Sandbox, store: SqliteStore, bus: LocalBus) -> dict[str, dict[str, Any]]:
+def _checks(sandbox: Sandbox, store: Store, bus: LocalBus) -> dict[str, dict[str, Any]]:
     engine_status, engine_detail = sandbox.health()
     missed = sum(s.missed for s in bus.subscriptions)
     return {

@@ -3,31 +3,30 @@
 import importlib
 from pathlib import Path
 
-from sqlalchemy import Connection, Engine, inspect
+from sqlalchemy import Connection, inspect
+from sqlalchemy.schema import CreateSchema
 
 from orchestrator.contracts.errors import StartRefused
-from orchestrator.storage.schema import BLOB_METADATA
+from orchestrator.storage.schema import BLOB_METADATA, BLOBS
 
 VERSIONS = Path(__file__).parent / "migrations" / "versions"
 
 
-def migrate(engine: Engine) -> None:
-    """Upgrade the main database, make the one of the blobs.
+def migrate(connection: Connection) -> None:
+    """Upgrade the main database, make the one of the blobs, in the transaction that the connection is in.
 
     Raises `StartRefused` for one that a newer version has written.
     """
     known = revisions()
-    with engine.connect() as connection:
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
-        current = _current(connection)
-        if current is not None and current not in known:
-            raise StartRefused(f"the database has the schema {current} of a newer version: use that version or newer")
-        if current != known[-1]:
-            # What upgrades takes a third of a second to import, which most starts do not need.
-            importlib.import_module("orchestrator.storage.upgrading").upgrade(connection)
-        BLOB_METADATA.create_all(connection)  # it has had one form so far
-        connection.exec_driver_sql("COMMIT")
-        connection.commit()
+    current = _current(connection)
+    if current is not None and current not in known:
+        raise StartRefused(f"the database has the schema {current} of a newer version: use that version or newer")
+    if current != known[-1]:
+        # What upgrades takes a third of a second to import, which most starts do not need.
+        importlib.import_module("orchestrator.storage.upgrading").upgrade(connection)
+    if not inspect(connection).has_schema(BLOBS):
+        connection.execute(CreateSchema(BLOBS))
+    BLOB_METADATA.create_all(connection)  # it has had one form so far
 
 
 def revisions() -> list[str]:

@@ -15,6 +15,15 @@ Part = tuple[Callable[[Tx, list[Any]], None], Any]
 class Store(Protocol):
     """Rows, durable when `write` returns."""
 
+    @property
+    def fault(self) -> str | None:
+        """Why nothing could be written of late; None while writing works."""
+        ...
+
+    def now(self, tx: Tx) -> str:
+        """The store's own time, RFC 3339 with milliseconds: what deadlines in rows are judged by (REQUIREMENTS 3.3)."""
+        ...
+
     def submit(
         self, work: Callable[[Tx], T] | None, *parts: Part, after: Callable[[], None] | None = None
     ) -> "asyncio.Future[T]":

@@ -1,6 +1,7 @@
-"""The tables, as SQLAlchemy sees them. The migrations build them; a test compares the two."""
+"""The tables, as SQLAlchemy sees them. The migrations build them; a test compares the two, on each backend."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from sqlalchemy import (
     JSON,
@@ -18,13 +19,24 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
 )
+from sqlalchemy.ext.compiler import compiles
 
 METADATA = MetaData()
 BLOB_METADATA = MetaData()
+BLOBS = "blobs"
 
 Time = String(24)
 """RFC 3339, UTC, milliseconds: sorts as text."""
 Id = String(36)
+Seq = BigInteger().with_variant(Integer, "sqlite")
+"""A number that only grows: 64 bits on both, and on SQLite the row's own number."""
+
+
+@compiles(String, "postgresql")
+def _text(_type: String, _compiler: Any, *, type_expression: Any = None, **_: Any) -> str:
+    """Text without a bound, ordered by its bytes, as SQLite has it: how long a thing may be is for models to say."""
+    return 'TEXT COLLATE "C"' if isinstance(type_expression, Column) else "TEXT"
+
 
 
 def one_of(column: str, values: Sequence[str]) -> CheckConstraint:
@@ -41,7 +53,7 @@ APPROVAL_STATES = ("pending", "approved", "consumed", "void", "rejected", "expir
 events = Table(
     "events",
     METADATA,
-    Column("seq", Integer, primary_key=True, autoincrement=True),
+    Column("seq", Seq, primary_key=True, autoincrement=True),
     Column("id", Id, nullable=False),
     Column("topic", String(200), nullable=False),
     Column("name", String(200), nullable=False),
@@ -56,7 +68,7 @@ events = Table(
 audit = Table(
     "audit",
     METADATA,
-    Column("seq", Integer, primary_key=True, autoincrement=False),
+    Column("seq", Seq, primary_key=True, autoincrement=False),
     Column("time", Time, nullable=False),
     Column("actor", String(100), nullable=False),
     Column("action", String(200), nullable=False),
@@ -346,6 +358,6 @@ blobs = Table(
     Column("size", Integer, nullable=False),
     Column("created_at", Time, nullable=False),
     Column("data", LargeBinary, nullable=False),
-    schema="blobs",
+    schema=BLOBS,
 )
-"""In a database file of its own, attached beside the main one, so that no raw output is ever in that (R4-06)."""
+"""In a schema of its own, so that no raw output is ever in the main one (R4-06): on SQLite a second, attached file."""

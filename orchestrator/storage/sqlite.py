@@ -18,7 +18,9 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import QueuePool
 
 from orchestrator.contracts.errors import Unavailable
+from orchestrator.kernel.clock import Clock
 from orchestrator.kernel.metrics import Metrics
+from orchestrator.storage import instants
 from orchestrator.storage.batches import Bounds, Committer, Job, deliver
 from orchestrator.storage.migrate import migrate
 from orchestrator.storage.port import Part, Tx
@@ -52,10 +54,14 @@ def open_engine(path: Path, blobs: Path, settings: StorageSettings) -> Engine:
 class SqliteStore:
     """See `port.Store`. Brings the schema of both files up to date before anything else uses them."""
 
-    def __init__(self, path: Path, blobs: Path, settings: StorageSettings, metrics: Metrics) -> None:
+    def __init__(self, path: Path, blobs: Path, settings: StorageSettings, metrics: Metrics, clock: Clock) -> None:
         self._settings = settings
+        self._now = instants.of(clock)
         self._engine = open_engine(path, blobs, settings)
-        migrate(self._engine)
+        with self._engine.connect() as connection:
+            _begin(connection)
+            migrate(connection)
+            _commit(connection)
         for file in (path, blobs):
             file.chmod(0o600)
         self._waiting: list[Job] = []
@@ -70,6 +76,9 @@ class SqliteStore:
     def fault(self) -> str | None:
         """Why the last commit failed; None while writing works."""
         return self._committer.fault
+
+    def now(self, tx: Tx) -> str:
+        return self._now(tx)
 
     def submit(
         self, work: Callable[[Tx], T] | None, *parts: Part, after: Callable[[], None] | None = None

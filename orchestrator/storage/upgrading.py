@@ -16,6 +16,15 @@ def config() -> Config:
 
 def upgrade(connection: Connection) -> None:
     """Bring the main database to the newest schema, within the connection's transaction."""
+    command.upgrade(_with(connection), "head")
+
+
+def downgrade(connection: Connection, revision: str = "base") -> None:
+    """Take the main database back to an older schema; what only the newer one has is lost."""
+    command.downgrade(_with(connection), revision)
+
+
+def _with(connection: Connection) -> Config:
     made = config()
     made.attributes["connection"] = connection
-    command.upgrade(made, "head")
+    return made

@@ -127,6 +127,16 @@ def test_a_credential_of_the_service_manager_is_a_setting_over_files_and_under_t
     assert faults(tmp_path, "", environ) == ["credential orchestrator.api.prot: cannot be read"]
 
 
+def test_the_stores_address_is_shown_to_nobody_for_a_password_is_in_it(tmp_path: Path) -> None:
+    found = load(tmp_path, '[storage]\nurl = "postgresql://me:t0p@host/base"\n')
+    assert found.settings.storage.url.get_secret_value() == "postgresql://me:t0p@host/base"
+    assert "t0p" not in repr([*render.effective(found), found.settings])
+    (told,) = faults(tmp_path, '[storage]\nurl = "mysql://me:t0p@host/base"\n')
+    assert "o.toml:2: storage.url: " in told
+    assert "begins with postgresql://" in told
+    assert "t0p" not in told
+
+
 def test_plugin_settings_pass_through_and_their_secrets_are_not_shown(tmp_path: Path) -> None:
     found = load(tmp_path, '[plugins.mail]\nserver = "s"\napi_token = "t0p"\n')
     assert found.settings.plugins["mail"]["api_token"] == "t0p"

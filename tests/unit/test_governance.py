@@ -43,7 +43,8 @@ class World:
 
 
 async def opened(path: Path, supervisor: Supervisor) -> World:
-    store, clock = SqliteStore(path, path.with_name("b.db"), StorageSettings(), Metrics()), FakeClock()
+    clock = FakeClock()
+    store = SqliteStore(path, path.with_name("b.db"), StorageSettings(), Metrics(), clock)
     journal = Journal(store, LocalBus(supervisor, Metrics()), clock)
     await journal.open()
     identities = Identities(store, journal, clock)

@@ -35,6 +35,7 @@ HOMES = {
     "watchfiles": {"host"},
     "alembic": {"storage"},
     "rfc8785": {"plans"},
+    "asyncpg": {"storage"},
     "typer": {"cli"},
     "rich": {"cli", "testing"},
     "prometheus_client": {"kernel"},

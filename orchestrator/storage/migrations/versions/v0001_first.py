@@ -8,12 +8,15 @@ down_revision = None
 branch_labels = None
 depends_on = None
 
+_SEQ = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+_TABLES = ("audit", "contexts", "events", "executions", "grants", "idempotency", "identities", "keys", "queries")
+
 
 def upgrade() -> None:
     """Make all tables."""
     op.create_table(
         "audit",
-        sa.Column("seq", sa.Integer(), primary_key=True, autoincrement=False),
+        sa.Column("seq", _SEQ, primary_key=True, autoincrement=False),
         sa.Column("time", sa.String(24), nullable=False),
         sa.Column("actor", sa.String(100), nullable=False),
         sa.Column("action", sa.String(200), nullable=False),
@@ -36,7 +39,7 @@ def upgrade() -> None:
     )
     op.create_table(
         "events",
-        sa.Column("seq", sa.Integer(), primary_key=True, autoincrement=True),
+        sa.Column("seq", _SEQ, primary_key=True, autoincrement=True),
         sa.Column("id", sa.String(36), nullable=False),
         sa.Column("topic", sa.String(200), nullable=False),
         sa.Column("name", sa.String(200), nullable=False),
@@ -119,3 +122,9 @@ def upgrade() -> None:
         sa.Column("request_ref", sa.String(64), nullable=False),
         sa.Column("answer_ref", sa.String(64), nullable=False),
     )
+
+
+def downgrade() -> None:
+    """Drop them."""
+    for table in reversed(_TABLES):
+        op.drop_table(table)
