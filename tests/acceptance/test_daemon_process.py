@@ -1,16 +1,20 @@
 """The daemon as a process: start, refusal to start, drain, reload, and death in the middle of everything."""
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
 import sqlite3
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from orchestrator.testing.daemons import Client
 from tests.acceptance.daemon_process import spawn, started
+from tests.own_postgres import Server, without_password
 
 SLOW = """
 import asyncio
@@ -164,12 +168,61 @@ async def test_sighup_takes_good_settings_and_leaves_bad_ones(state: Path, plugi
         assert (await daemon.keyless.post("/query", json=ask)).status == 403
 
 
+@dataclass(frozen=True)
+class Base:
+    """What a daemon is told of its database, and how somebody else looks into that."""
+
+    environ: dict[str, str]
+    rows: Callable[[str], Awaitable[list[tuple[object, ...]]]]
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+async def base(request: pytest.FixtureRequest, state: Path) -> Base:
+    if request.param == "sqlite":
+
+        async def rows_of_file(statement: str) -> list[tuple[object, ...]]:
+            with contextlib.closing(sqlite3.connect(state / "orchestrator.db")) as connection:
+                return connection.execute(statement).fetchall()
+
+        return Base({}, rows_of_file)
+    server: Server = request.getfixturevalue("postgres_server")
+    database = await server.new_database()
+
+    async def rows_of_server(statement: str) -> list[tuple[object, ...]]:
+        connection = await server.connect(database)
+        try:
+            return [tuple(row) for row in await connection.fetch(statement)]
+        finally:
+            await connection.close()
+
+    return Base({"ORCHESTRATOR_STORAGE__URL": server.url(database)}, rows_of_server)
+
+
+async def test_two_daemons_with_states_of_their_own_never_share_a_database(
+    state: Path, tmp_path: Path, postgres_server: Server
+) -> None:
+    """R0-03. Nothing that either says has the password in it."""
+    environ = {"ORCHESTRATOR_STORAGE__URL": postgres_server.url(await postgres_server.new_database())}
+    environ["ORCHESTRATOR_STORAGE__BUSY_TIMEOUT_MS"] = "200"
+    async with started(state, environ=environ) as daemon:
+        ready = (await daemon.keyless.get("/readyz")).json
+        assert ready["checks"]["store"]["status"] == "ok"
+        second = await spawn(tmp_path / "other", environ=environ)
+        out, err = await second.communicate()
+        assert second.returncode == 1
+        told = " ".join(err.decode().split())
+        assert f"the database is in use by another daemon (process {daemon.process.pid})" in told
+        assert "Traceback" not in told
+        assert without_password(out.decode() + told + "".join(daemon.lines))
+        assert not (state / "orchestrator.db").exists()
+
+
 @pytest.mark.slow
-async def test_no_acknowledged_row_is_lost_by_a_kill(state: Path, plugins: Path) -> None:
+async def test_no_acknowledged_row_is_lost_by_a_kill(state: Path, plugins: Path, base: Base) -> None:
     """Ten times `kill -9` under the load of eight clients: every answered query is in the audit, and the chain holds."""
     acknowledged: set[str] = set()
     for _ in range(10):
-        async with started(state, "--plugins", str(plugins)) as daemon:
+        async with started(state, "--plugins", str(plugins), environ=base.environ) as daemon:
 
             async def ask() -> None:
                 for n in range(10_000):
@@ -189,15 +242,13 @@ async def test_no_acknowledged_row_is_lost_by_a_kill(state: Path, plugins: Path)
                 await asyncio.sleep(0)
             daemon.process.kill()
             await asyncio.gather(*asking)
-    async with started(state, "--plugins", str(plugins)) as daemon:
+    async with started(state, "--plugins", str(plugins), environ=base.environ) as daemon:
         verdict = (await daemon.admin.post("/v1/audit/verify")).json
         assert verdict["ok"], verdict
         one = acknowledged.pop()
         assert (await daemon.keyless.get(f"/query/{one}")).json["id"] == one
         acknowledged.add(one)
-    rows = sqlite3.connect(state / "orchestrator.db")
-    kept = {row[0] for row in rows.execute("SELECT subject FROM audit WHERE action = 'query.completed'")}
-    rows.close()
+    kept = {row[0] for row in await base.rows("SELECT subject FROM audit WHERE action = 'query.completed'")}
     assert acknowledged <= kept
 
 
