@@ -107,12 +107,9 @@ def running_server() -> Iterator[Server]:
 
 
 def _programs() -> Path | None:
-    """Where the newest installed server's programs are: Debian keeps them off the path."""
-    found = {int(p.parents[1].name): p.parent for p in Path("/usr/lib/postgresql").glob("[0-9]*/bin/postgres")}
-    if found:
-        return found[max(found)]
-    on_path = Machine().which("postgres")
-    return on_path.resolve().parent if on_path else None
+    """Where an installed server's programs are."""
+    found = Machine().which("postgres")
+    return found.resolve().parent if found else None
 
 
 def _user() -> str | None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from orchestrator.bootstrap.console import Problem
 
 _SBIN = "/usr/local/sbin:/usr/sbin:/sbin"  # not on every user's PATH, and dockerd lives there
+_SERVERS = "/usr/lib/postgresql"  # a folder a version, on nobody's PATH
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,8 @@ class Machine:
     def which(self, program: str) -> Path | None:
         """Where a program is, looked for in PATH and in the folders of system programs."""
         folders = [folder for folder in f"{self.environ.get('PATH', '')}:{_SBIN}".split(":") if folder]
-        under_root = ":".join(str(self.at(folder)) for folder in folders)
+        servers = sorted(self.at(_SERVERS).glob("[0-9]*/bin"), key=lambda path: -float(path.parent.name))
+        under_root = ":".join([*(str(self.at(folder)) for folder in folders), *map(str, servers)])
         found = shutil.which(program, path=under_root)
         return Path(found) if found else None
 

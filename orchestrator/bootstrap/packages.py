@@ -9,6 +9,8 @@ from orchestrator.bootstrap.machine import Machine
 from orchestrator.bootstrap.settings import Settings, clean_environment
 
 _APT = ["apt-get", "-y", "-o", "DPkg::Lock::Timeout=300"]  # another apt may be at work: wait for it
+_BEFORE = {"postgresql": ("/etc/postgresql-common/createcluster.conf", "create_main_cluster = false")}
+"""By package a file that is there first: without this one it would set up and start a server of the machine's own."""
 _REMOVES = re.compile(r"^(?:Remv|Purg) (\S+)", re.MULTILINE)
 
 
@@ -58,6 +60,13 @@ class Packages:
         self._console.step("packages", f"removing {', '.join(ours)}")
         self._apt("purge", *ours)
 
+    def prepare_for(self, name: str) -> None:
+        """Put the file there that a package is to find. One that is there is a person's own; removal takes it along."""
+        path, line = _BEFORE.get(name, ("", ""))
+        file = self._machine.at(path)
+        if path and not file.exists():
+            self._as_root(["sh", "-c", 'mkdir -p "${1%/*}" && echo "$2" > "$1"', "sh", str(file), line])
+
     def _install(self, names: list[str], wished: set[str]) -> None:
         before = self.installed()
         self._refresh()
@@ -66,6 +75,8 @@ class Packages:
             names = [name for name in names if name not in unknown]
         if not names:
             return
+        for name in names:
+            self.prepare_for(name)
         try:
             self._apt("install", "--no-install-recommends", *names)
         except Problem as problem:

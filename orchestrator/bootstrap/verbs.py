@@ -38,6 +38,8 @@ _TESTED_WITH = (
     ("curl", "curl", "types the README's tour"),
     ("bwrap", "bubblewrap", "the engine of development mode"),
     ("newuidmap", "uidmap", "lends ids to that engine where it is not root's"),
+    ("postgres", "postgresql", "the store's other backend; no server is set up or started"),
+    ("setpriv", "util-linux", "runs the tests' own server as an ordinary user"),
 )
 """Programs that the suite runs and a bare machine may lack: program, package, what for."""
 

@@ -12,6 +12,7 @@ from orchestrator.bootstrap.console import Console, Problem
 from orchestrator.bootstrap.dockerd import OwnEngine
 from orchestrator.bootstrap.ledger import Added, Ledger, only_one
 from orchestrator.bootstrap.machine import Machine
+from orchestrator.bootstrap.packages import Packages
 from orchestrator.bootstrap.settings import Settings
 from orchestrator.bootstrap.sources import Release
 
@@ -186,3 +187,27 @@ def test_a_unit_for_a_checkout_in_a_home_can_read_it_and_no_mark_is_left() -> No
 def test_a_path_that_means_something_in_a_unit_is_refused(path: str) -> None:
     with pytest.raises(Problem, match="cannot name"):
         units.render("ExecStart=@PROGRAM@", Path(path), Path(path) / "x")
+
+
+def test_programs_of_a_database_server_are_found_where_the_distribution_keeps_them(tmp_path: Path) -> None:
+    for version in ("9.6", "15", "16"):
+        program = tmp_path / "usr/lib/postgresql" / version / "bin" / "postgres"
+        program.parent.mkdir(parents=True)
+        program.touch(mode=0o755)
+    machine = Machine({"PATH": "/usr/bin"}, tmp_path)
+    assert machine.which("postgres") == tmp_path / "usr/lib/postgresql/16/bin/postgres"
+    assert machine.which("initdb") is None
+
+
+def test_a_database_server_is_installed_without_setting_one_up(tmp_path: Path) -> None:
+    """CONTRACT 0: what `make test` brings for its own use leaves no server running on the machine."""
+    settings, machine = Settings(tmp_path), Machine(root=tmp_path, uid=0)
+    packages = Packages(settings, machine, Console())
+    file = tmp_path / "etc/postgresql-common/createcluster.conf"
+    packages.prepare_for("curl")
+    assert not file.exists()
+    packages.prepare_for("postgresql")
+    assert file.read_text() == "create_main_cluster = false\n"
+    file.write_text("a person's own\n")
+    packages.prepare_for("postgresql")
+    assert file.read_text() == "a person's own\n"
