@@ -13,7 +13,6 @@ from pathlib import Path
 from urllib.parse import quote
 
 import asyncpg
-import pytest
 
 from orchestrator.bootstrap.machine import Machine
 from tests.own_engine import own_folder
@@ -93,9 +92,8 @@ class Server:
 @contextmanager
 def running_server() -> Iterator[Server]:
     """A server that ends with the block."""
-    programs = _programs()
-    if programs is None:
-        pytest.skip("PostgreSQL is not installed here; make test installs it")
+    programs = find()
+    assert programs is not None, "PostgreSQL is not installed here: apt-get install postgresql"
     with own_folder() as folder:
         server = Server(programs, folder)
         server.initialise()
@@ -106,7 +104,7 @@ def running_server() -> Iterator[Server]:
             server.stop()
 
 
-def _programs() -> Path | None:
+def find() -> Path | None:
     """Where an installed server's programs are."""
     found = Machine().which("postgres")
     return found.resolve().parent if found else None

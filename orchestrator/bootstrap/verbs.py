@@ -93,7 +93,8 @@ def demo(job: Job) -> int:
 
 def bench(job: Job) -> int:
     """the performance tables"""
-    wishes = {} if job.machine.which("bwrap") else {"bubblewrap": "a yardstick"}
+    lacking = (("bwrap", "bubblewrap", "a yardstick"), ("postgres", "postgresql", "the store's other backend"))
+    wishes = {package: why for program, package, why in lacking if not job.machine.which(program)}
     env = prepare.everything(job.settings, job.machine, job.console, wishes=wishes)
     return job.become(job.python("-m", "tests.benchmarks"), env)
 

@@ -8,24 +8,23 @@ import asyncio
 import contextlib
 from collections import deque
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import structlog
 from sqlalchemy import Connection
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as NoReaderFree
-from sqlalchemy.ext.asyncio import AsyncConnection
 
-from orchestrator.contracts.errors import StartRefused, Unavailable
+from orchestrator.contracts.errors import Unavailable
 from orchestrator.kernel.metrics import Metrics
 from orchestrator.kernel.tasks import Supervisor
 from orchestrator.storage import connecting, instants, leading
 from orchestrator.storage.batches import Bounds, Committer, Job, deliver
 from orchestrator.storage.instants import Now
 from orchestrator.storage.leading import Deposed
-from orchestrator.storage.migrate import migrate
 from orchestrator.storage.port import Part, Tx
 from orchestrator.storage.settings import StorageSettings
+from orchestrator.storage.writer import Writer
 
 T = TypeVar("T")
 log = structlog.get_logger("storage")
@@ -43,11 +42,8 @@ class PostgresStore:
         self._waiting: deque[Job] = deque()
         self._wake = asyncio.Event()
         self._closing = False
-        self._writing = connecting.engine(settings)
+        self._writer = Writer(settings, self._lost)
         self._reading = connecting.engine(settings, readers=settings.readers)
-        self._writer: AsyncConnection | None = None
-        self._driver: Any = None
-        self._term = 0
         self._task: asyncio.Task[None] | None = None
 
     @classmethod
@@ -56,15 +52,7 @@ class PostgresStore:
     ) -> "PostgresStore":
         """Connect, lead, migrate. Raises `StartRefused` with what would mend it."""
         store = cls(settings, metrics, now)
-        try:
-            store._writer = await store._connect()
-            store._term = await store._begin_term()
-        except (DBAPIError, *connecting.FAULTS) as fault:
-            await store._let_go()
-            raise connecting.refusal(fault) from None
-        except BaseException:
-            await store._let_go()
-            raise
+        await store._writer.open()
         store._task = supervisor.root("store", store._write_for_ever())
         return store
 
@@ -107,7 +95,7 @@ class PostgresStore:
         self._wake.set()
         if self._task is not None:
             await asyncio.wait({self._task})
-        await self._let_go()
+        await self._writer.let_go()
         await self._reading.dispose()
 
     def _refuse_if_closed(self) -> None:
@@ -152,8 +140,8 @@ class PostgresStore:
     async def _write(self, batch: list[Job]) -> None:
         """Settle a batch on a connection that leads, and tell the callers. An empty one tries whether writing works."""
         try:
-            writer = await self._leader()
-            await writer.run_sync(self._committer.write, batch)
+            connection = await self._writer.connection()
+            await connection.run_sync(self._committer.write, batch)
             for job in batch:
                 job.fault = connecting.of_input(job.fault) or job.fault
         except Deposed as why:
@@ -161,7 +149,7 @@ class PostgresStore:
             raise
         except Exception as fault:  # noqa: BLE001 - whatever it is, the next batch gets another connection
             self._told(batch, fault)
-            await self._let_go(lost=True)
+            await self._writer.let_go(lost=True)
         except BaseException:
             self._committer.fail(batch, "was ended while it wrote")
             raise
@@ -174,50 +162,11 @@ class PostgresStore:
             log.error("store.writing_failed", error=reason)
         self._committer.fail(batch, reason)
 
-    async def _leader(self) -> AsyncConnection:
-        """The writer's connection; another one where that is lost, unless somebody else has led meanwhile."""
-        if self._writer is not None and self._driver.is_closed():
-            await self._let_go(lost=True)
-        if self._writer is None:
-            self._writer = await self._connect()
-            await self._writer.run_sync(leading.check, self._term)
-            log.info("store.connected_again")
-        return self._writer
-
-    async def _connect(self) -> AsyncConnection:
-        """A connection that holds the leader's lock."""
-        connection = await self._writing.connect()
-        try:
-            if why := connecting.unfit(await connection.run_sync(connecting.facts)):
-                raise StartRefused(why)
-            await connection.run_sync(leading.take)
-            self._driver = (await connection.get_raw_connection()).driver_connection
-            self._driver.add_termination_listener(self._terminated)
-        except BaseException:
-            await _end(connection, lost=True)
-            raise
-        return connection
-
-    def _terminated(self, driver: Any) -> None:
-        """Health is to know of a lost connection before somebody writes."""
-        if driver is self._driver and not self._closing:
+    def _lost(self) -> None:
+        """Health is to know of it before somebody writes."""
+        if not self._closing:
             self._committer.fail((), "cannot be written: the connection is lost")
             self._wake.set()
-
-    async def _begin_term(self) -> int:
-        """Migrate, however long it takes, while the writer's connection holds the lead."""
-        engine = connecting.engine(self._settings, patient=True)
-        try:
-            async with engine.begin() as connection:
-                await connection.run_sync(migrate)
-                return await connection.run_sync(leading.begin_term)
-        finally:
-            await engine.dispose()
-
-    async def _let_go(self, *, lost: bool = False) -> None:
-        writer, self._writer, self._driver = self._writer, None, None
-        if writer is not None:
-            await _end(writer, lost=lost)
 
 
 def _begin(connection: Connection) -> None:
@@ -229,15 +178,6 @@ def _roll_back(connection: Connection) -> None:
     if connection.invalidated:
         raise ConnectionResetError("the connection is lost")
     connection.rollback()
-
-
-async def _end(connection: AsyncConnection, *, lost: bool) -> None:
-    try:
-        if lost:
-            await connection.invalidate()
-        await connection.close()
-    except (SQLAlchemyError, *connecting.FAULTS) as fault:
-        log.debug("store.closing_failed", error=connecting.reason(fault))
 
 
 def _unreadable(fault: BaseException) -> Unavailable:

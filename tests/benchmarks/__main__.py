@@ -4,7 +4,7 @@ import asyncio
 import sys
 
 from orchestrator.kernel import logs
-from tests.benchmarks import bus, cells, conditions, executions, queries, reloads, sustained
+from tests.benchmarks import bus, cells, conditions, executions, queries, reloads, stores, sustained
 
 BENCHMARKS = {
     "queries": queries.measure,
@@ -14,6 +14,7 @@ BENCHMARKS = {
     "reloads": reloads.measure,
     "bus": bus.measure,
     "conditions": conditions.measure,
+    "stores": stores.measure,
 }
 
 

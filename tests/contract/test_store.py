@@ -174,6 +174,16 @@ async def test_a_read_cannot_be_stopped_by_the_failure_of_another(store: Store) 
     assert await names(store) == []
 
 
+async def test_a_caller_who_leaves_while_reading_takes_nothing_along(store: Store) -> None:
+    for _ in range(10):
+        reads = [asyncio.get_running_loop().create_task(names(store)) for _ in range(5)]
+        await asyncio.sleep(0)
+        for read in reads:
+            read.cancel()
+        await asyncio.gather(*reads, return_exceptions=True)
+    assert await asyncio.gather(*(names(store) for _ in range(5))) == [[]] * 5
+
+
 def _raise(_: Tx) -> None:
     raise ValueError("on purpose")
 
