@@ -98,6 +98,21 @@ def unfit(found: Facts) -> str | None:
     return None
 
 
+async def look(settings: StorageSettings) -> str:
+    """The server, in words, if the store can live there. Raises `StartRefused` with what would mend it."""
+    looking = engine(settings)
+    try:
+        async with looking.connect() as connection:
+            found = await connection.run_sync(facts)
+    except (DBAPIError, *FAULTS) as fault:
+        raise refusal(fault) from None
+    finally:
+        await looking.dispose()
+    if why := unfit(found):
+        raise StartRefused(why)
+    return "PostgreSQL {}.{}".format(*divmod(found.version, 10_000))
+
+
 def reason(fault: BaseException) -> str:
     """What a fault says, without anything that could be of the address."""
     if isinstance(fault, OrchestratorError):

@@ -2,6 +2,7 @@
 
 import importlib
 from pathlib import Path
+from typing import Any
 
 from orchestrator.contracts.errors import StartRefused
 from orchestrator.kernel.clock import Clock
@@ -21,11 +22,22 @@ async def open_store(
     """
     if not settings.url.get_secret_value():
         return SqliteStore(path, blobs, settings, metrics, clock)
+    store: Store = await _with_driver("postgres").PostgresStore.open(settings, metrics, supervisor)
+    return store
+
+
+async def look(settings: StorageSettings) -> str:
+    """Which store it is, in words, after a look at the server where it is one. Raises `StartRefused`."""
+    if not settings.url.get_secret_value():
+        return "SQLite, in the state directory"
+    told: str = await _with_driver("connecting").look(settings)
+    return told
+
+
+def _with_driver(module: str) -> Any:
+    """A module that needs the driver, which is an extra, and takes a while to import that most starts can spare."""
     try:
-        # The driver is an extra, and a fifth of a second to import that most starts do not need.
-        postgres = importlib.import_module("orchestrator.storage.postgres")
+        return importlib.import_module(f"orchestrator.storage.{module}")
     except ModuleNotFoundError as lacking:
         mend = "pip install 'orchestratord[cluster]'"
         raise StartRefused(f"storage.url is set, and {lacking.name} is not installed: {mend}") from None
-    store: Store = await postgres.PostgresStore.open(settings, metrics, supervisor)
-    return store

@@ -155,7 +155,7 @@ class TestDoctor:
         done = await orchestrator("doctor", "--state", str(tmp_path / "state"), "--json")
         states = {row["what"]: row["state"] for row in json.loads(done.out)}
         assert states["daemon"] == "not running"
-        assert states["state directory"] == "ok"
+        assert (states["state directory"], states["store"]) == ("ok", "ok")
 
     async def test_what_the_daemon_says_of_its_parts_is_told(self, start_daemon: Start) -> None:
         running = await start_daemon()

@@ -1,6 +1,8 @@
 """What only a server can do to its store: refuse it, crash under it, keep silent, serve another daemon (R0-03, X-21)."""
 
 import asyncio
+import re
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -17,6 +19,7 @@ from orchestrator.contracts.errors import StartRefused, Unavailable
 from orchestrator.kernel.clock import SystemClock
 from orchestrator.kernel.metrics import Metrics
 from orchestrator.kernel.tasks import Supervisor
+from orchestrator.storage import opening
 from orchestrator.storage.connecting import Facts, unfit
 from orchestrator.storage.port import Store, Tx
 from orchestrator.storage.postgres import PostgresStore
@@ -111,6 +114,22 @@ async def test_a_user_without_rights_is_told(postgres_server: Server) -> None:
 async def test_a_database_in_another_encoding_is_refused(postgres_server: Server) -> None:
     database = await postgres_server.new_database("ENCODING 'LATIN1' TEMPLATE template0")
     assert "encoded in LATIN1" in await refused(postgres_server.url(database))
+
+
+async def test_the_doctor_looks_at_the_server(url: str, tmp_path: Path) -> None:
+    assert re.fullmatch(r"PostgreSQL \d+\.\d+", await opening.look(settings(url)))
+    assert await opening.look(StorageSettings()) == "SQLite, in the state directory"
+    with pytest.raises(StartRefused, match="the server is not reached"):
+        await opening.look(settings(f"postgresql://me@/base?host={tmp_path}"))
+
+
+async def test_a_driver_that_is_not_installed_is_told_with_how_to_get_it(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(sys.modules, "orchestrator.storage.connecting")
+    monkeypatch.setitem(sys.modules, "asyncpg", None)
+    with pytest.raises(StartRefused, match=r"asyncpg is not installed: pip install 'orchestratord\[cluster\]'"):
+        await opening.look(settings(url))
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Look at everything that the daemon needs, and say what to mend."""
 
+import asyncio
 import os
 import shutil
 import sys
@@ -14,10 +15,12 @@ from orchestrator.cli import client, configuration
 from orchestrator.cli.options import AsJson, ConfigFile, StateDir
 from orchestrator.cli.output import CliFault, table
 from orchestrator.config.places import Places, places
-from orchestrator.contracts.errors import Unavailable
+from orchestrator.contracts.errors import StartRefused, Unavailable
 from orchestrator.daemon import lock
 from orchestrator.sandbox import images
 from orchestrator.sandbox.settings import SandboxSettings
+from orchestrator.storage.opening import look
+from orchestrator.storage.settings import StorageSettings
 
 OK, MEND, NOT_RUNNING = "ok", "mend", "not running"
 Finding = tuple[str, str | bool, str]
@@ -48,7 +51,8 @@ def doctor(
     if attack:
         attacking.attack(settings.sandbox, where.images, theme or [], thorough=thorough, as_json=as_json)
         return
-    findings: list[Finding] = [("configuration", OK, "good"), *_look(where, settings.sandbox)]
+    store = ("store", *_store(settings.storage))
+    findings: list[Finding] = [("configuration", OK, "good"), *_look(where, settings.sandbox), store]
     rows = [{"what": what, "state": _named(state), "detail": detail} for what, state, detail in findings]
     table(rows, ["what", "state", "detail"], as_json)
     bad = sum(row["state"] == MEND for row in rows)
@@ -95,6 +99,13 @@ def _state(state: Path) -> tuple[bool, str]:
 def _folders(where: Places) -> tuple[bool, str]:
     gone = [str(folder) for folder in where.plugin_folders if not folder.is_dir()]
     return not gone, f"not there: {', '.join(gone)}" if gone else f"{len(where.plugin_folders)} found"
+
+
+def _store(storage: StorageSettings) -> tuple[bool, str]:
+    try:
+        return True, asyncio.run(look(storage))
+    except StartRefused as fault:
+        return False, fault.detail
 
 
 def _engine(sandbox: SandboxSettings) -> tuple[bool, str]:
