@@ -12,12 +12,14 @@ from typing import Any
 
 import structlog
 from sqlalchemy import Connection
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import InterfaceError, InternalError, OperationalError, SQLAlchemyError
 
 from orchestrator.contracts.errors import Unavailable
 from orchestrator.kernel.metrics import Metrics
 from orchestrator.storage.port import Part, Tx
 
+_OF_THE_DATABASE = (OperationalError, InterfaceError, InternalError)
+"""Faults that say nothing of the statement: a full disk, a lost connection."""
 log = structlog.get_logger("storage")
 
 
@@ -82,8 +84,11 @@ class Committer:
         """None once the batch is on disk; what it failed with if it was rolled back."""
         self._bounds.begin(connection)
         try:
-            for job in batch:
-                _run(connection, job)
+            if len(batch) == 1 and not self._run_alone(connection, batch[0]):
+                return None
+            if len(batch) > 1:
+                for job in batch:
+                    _run(connection, job)
             _write_parts(connection, batch)
         except TimeoutError:
             raise  # a database that is silent: nothing more is to be heard on this connection
@@ -95,6 +100,20 @@ class Committer:
         for job in batch:
             job.settled = True
         return None
+
+    def _run_alone(self, connection: Connection, job: Job) -> bool:
+        """Run the only job of a batch, which needs no savepoint: two round trips less. False if its own work failed."""
+        if job.work is None:
+            return True
+        try:
+            job.value = job.work(connection)
+        except (TimeoutError, *_OF_THE_DATABASE):
+            raise
+        except Exception as fault:  # noqa: BLE001 - it belongs to the one who asked
+            self._bounds.roll_back(connection)
+            job.fault, job.settled = fault, True
+            return False
+        return True
 
 
 def deliver(batch: Sequence[Job]) -> None:
