@@ -25,6 +25,7 @@ _FORM = "postgresql://USER:PASSWORD@HOST:PORT/DATABASE, special characters as %X
 _SESSION = {
     "TimeZone": "UTC",
     "synchronous_commit": "on",
+    "default_transaction_isolation": "read committed",  # what was committed while we waited for a lock is to be seen
     "jit": "off",  # costs more than it saves for statements this small
     "tcp_keepalives_idle": "10",  # the server, too, finds out that a daemon's machine is gone, and frees its locks
     "tcp_keepalives_interval": "5",

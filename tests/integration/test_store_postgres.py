@@ -148,10 +148,18 @@ def test_which_servers_will_do(found: Facts, told: str | None) -> None:
     assert why is None if told is None else why is not None and told in why
 
 
-async def test_it_is_durable_by_its_settings(url: str) -> None:
-    """REQUIREMENTS 3.2: what is answered as written is on disk."""
-    async with opened(url) as store:
-        assert await store.write(lambda tx: tx.exec_driver_sql("SHOW synchronous_commit").scalar()) == "on"
+async def test_it_is_durable_by_its_own_settings_whatever_the_databases_are(postgres_server: Server) -> None:
+    """REQUIREMENTS 3.2: what is answered as written is on disk; two that write in turn see each other's rows."""
+    database = await postgres_server.new_database()
+    own = {"synchronous_commit": "on", "transaction_isolation": "read committed", "TimeZone": "UTC"}
+    others = {"synchronous_commit": "off", "default_transaction_isolation": "serializable", "TimeZone": "Asia/Tokyo"}
+    connection = await postgres_server.connect()
+    for name, value in others.items():
+        await connection.execute(f"ALTER DATABASE {database} SET {name} = '{value}'")
+    await connection.close()
+    async with opened(postgres_server.url(database)) as store:
+        for name, value in own.items():
+            assert await store.write(lambda tx, name=name: tx.exec_driver_sql(f"SHOW {name}").scalar()) == value
         with pytest.raises(Unavailable, match="read-only"):
             await store.read(lambda tx: add(tx, "a"))
 
