@@ -227,6 +227,24 @@ async def test_two_that_write_all_the_same_keep_one_chain(url: str) -> None:
     await supervisor.close()
 
 
+async def test_a_batch_whose_session_ends_is_not_written_on_another_that_does_not_lead(
+    url: str, postgres_server: Server
+) -> None:
+    """R0-03: neither the one that ended it nor those that shared its commit; the next one leads again, and is written."""
+    async with opened(url) as store:
+        for alone in (True, False):
+            others = [] if alone else [store.write(lambda tx, n=n: add(tx, n)) for n in ("a", "b")]
+            outcomes = await asyncio.gather(*others, store.write(end_own_session), return_exceptions=True)
+            assert [getattr(outcome, "code", outcome) for outcome in outcomes] == ["store_unavailable"] * len(outcomes)
+        assert await store.write(lambda tx: add(tx, "later")) == "later"
+        assert await names(store) == ["later"]
+        assert "in use by another daemon" in await refused(url)
+
+
+def end_own_session(tx: Tx) -> None:
+    tx.exec_driver_sql("SELECT pg_terminate_backend(pg_backend_pid())")
+
+
 async def test_a_crash_of_the_server_loses_nothing_and_is_over_when_it_is_back(own_server: Server) -> None:
     """REQUIREMENTS 3.2, "DB unavailable": failures while it is down, told by health; then writing by itself."""
     async with opened(own_server.url("postgres")) as store:
