@@ -227,9 +227,7 @@ async def test_two_that_write_all_the_same_keep_one_chain(url: str) -> None:
     await supervisor.close()
 
 
-async def test_a_batch_whose_session_ends_is_not_written_on_another_that_does_not_lead(
-    url: str, postgres_server: Server
-) -> None:
+async def test_a_batch_whose_session_ends_is_not_written_on_another_that_does_not_lead(url: str) -> None:
     """R0-03: neither the one that ended it nor those that shared its commit; the next one leads again, and is written."""
     async with opened(url) as store:
         for alone in (True, False):
