@@ -20,12 +20,14 @@ async def supervisor() -> AsyncIterator[Supervisor]:
 
 
 @pytest.fixture(params=GROUNDS)
-async def ground(request: pytest.FixtureRequest, tmp_path: Path, supervisor: Supervisor) -> Ground:
+async def ground(request: pytest.FixtureRequest, tmp_path: Path, supervisor: Supervisor) -> AsyncIterator[Ground]:
     """An empty database."""
     if request.param == "sqlite":
-        return SqliteGround(tmp_path, supervisor)
+        yield SqliteGround(tmp_path, supervisor)
+        return
     server: Server = request.getfixturevalue("postgres_server")
-    return PostgresGround(server, await server.new_database(), supervisor)
+    async with server.database() as name:
+        yield PostgresGround(server, name, supervisor)
 
 
 @pytest.fixture

@@ -63,8 +63,9 @@ async def refused(url: str, **more: int) -> str:
 
 
 @pytest.fixture
-async def url(postgres_server: Server) -> str:
-    return postgres_server.url(await postgres_server.new_database())
+async def url(postgres_server: Server) -> AsyncIterator[str]:
+    async with postgres_server.database() as name:
+        yield postgres_server.url(name)
 
 
 @pytest.fixture
@@ -290,10 +291,9 @@ async def test_a_crash_under_load_loses_no_row_that_was_answered_as_written(own_
 
 
 async def test_a_commit_whose_outcome_nobody_knows_is_told_as_a_failure(
-    postgres_server: Server, tmp_path: Path
+    url: str, postgres_server: Server, tmp_path: Path
 ) -> None:
     """REQUIREMENTS 3.2: the connection ends after COMMIT was sent and before its answer came."""
-    url = postgres_server.url(await postgres_server.new_database())
     through = url.replace(str(postgres_server.folder), str(tmp_path))
     async with Cutter(postgres_server.folder / SOCKET, tmp_path / SOCKET) as cutter, opened(through) as store:
         await store.write(lambda tx: add(tx, "before"))
@@ -310,8 +310,7 @@ async def test_a_commit_whose_outcome_nobody_knows_is_told_as_a_failure(
         assert {"before", "after"} <= set(await names(store)) <= {"before", "a", "b", "after"}
 
 
-async def test_a_server_that_falls_silent_counts_as_lost(postgres_server: Server, tmp_path: Path) -> None:
-    url = postgres_server.url(await postgres_server.new_database())
+async def test_a_server_that_falls_silent_counts_as_lost(url: str, postgres_server: Server, tmp_path: Path) -> None:
     through = url.replace(str(postgres_server.folder), str(tmp_path))
     cutter = Cutter(postgres_server.folder / SOCKET, tmp_path / SOCKET)
     async with cutter, opened(through, silence_ms=500) as store:
