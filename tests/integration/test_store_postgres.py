@@ -3,7 +3,7 @@
 import asyncio
 import re
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from orchestrator.storage.port import Store, Tx
 from orchestrator.storage.postgres import PostgresStore
 from orchestrator.storage.schema import identities
 from orchestrator.storage.settings import StorageSettings
+from tests.own_engine import own_folder
 from tests.own_postgres import Server, running_server, without_password
 
 
@@ -69,7 +70,14 @@ async def url(postgres_server: Server) -> AsyncIterator[str]:
 
 
 @pytest.fixture
-def own_server() -> object:
+def short() -> Iterator[Path]:
+    """A folder whose name leaves room for a socket's."""
+    with own_folder() as folder:
+        yield folder
+
+
+@pytest.fixture
+def own_server() -> Iterator[Server]:
     """A server that the test may crash."""
     with running_server() as server:
         yield server
@@ -291,11 +299,11 @@ async def test_a_crash_under_load_loses_no_row_that_was_answered_as_written(own_
 
 
 async def test_a_commit_whose_outcome_nobody_knows_is_told_as_a_failure(
-    url: str, postgres_server: Server, tmp_path: Path
+    url: str, postgres_server: Server, short: Path
 ) -> None:
     """REQUIREMENTS 3.2: the connection ends after COMMIT was sent and before its answer came."""
-    through = url.replace(str(postgres_server.folder), str(tmp_path))
-    async with Cutter(postgres_server.folder / SOCKET, tmp_path / SOCKET) as cutter, opened(through) as store:
+    through = url.replace(str(postgres_server.folder), str(short))
+    async with Cutter(postgres_server.folder / SOCKET, short / SOCKET) as cutter, opened(through) as store:
         await store.write(lambda tx: add(tx, "before"))
         told: list[str] = []
         cutter.armed = True
@@ -310,9 +318,9 @@ async def test_a_commit_whose_outcome_nobody_knows_is_told_as_a_failure(
         assert {"before", "after"} <= set(await names(store)) <= {"before", "a", "b", "after"}
 
 
-async def test_a_server_that_falls_silent_counts_as_lost(url: str, postgres_server: Server, tmp_path: Path) -> None:
-    through = url.replace(str(postgres_server.folder), str(tmp_path))
-    cutter = Cutter(postgres_server.folder / SOCKET, tmp_path / SOCKET)
+async def test_a_server_that_falls_silent_counts_as_lost(url: str, postgres_server: Server, short: Path) -> None:
+    through = url.replace(str(postgres_server.folder), str(short))
+    cutter = Cutter(postgres_server.folder / SOCKET, short / SOCKET)
     async with cutter, opened(through, silence_ms=500) as store:
         await store.write(lambda tx: add(tx, "before"))
         cutter.silent = True
