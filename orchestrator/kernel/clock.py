@@ -50,3 +50,8 @@ def rfc3339(moment: datetime) -> str:
     """`2026-01-02T03:04:05.678Z`: UTC with milliseconds, the one spelling of time on the wire and in the store."""
     utc = moment if moment.tzinfo is UTC else moment.astimezone(UTC)
     return utc.isoformat(timespec="milliseconds")[:-6] + "Z"
+
+
+def later(moment: str, seconds: float) -> str:
+    """So many seconds after a time in that spelling."""
+    return rfc3339(datetime.fromisoformat(moment) + timedelta(seconds=seconds))

@@ -38,7 +38,6 @@ def _text(_type: String, _compiler: Any, *, type_expression: Any = None, **_: An
     return 'TEXT COLLATE "C"' if isinstance(type_expression, Column) else "TEXT"
 
 
-
 def one_of(column: str, values: Sequence[str]) -> CheckConstraint:
     """A column that has one of these texts."""
     return CheckConstraint(f"{column} IN ({', '.join(repr(value) for value in values)})", name=f"{column}_known")

@@ -45,7 +45,7 @@ def open_engine(path: Path, blobs: Path, settings: StorageSettings) -> Engine:
         for pragma in (f"busy_timeout={settings.busy_timeout_ms}", "foreign_keys=ON", "trusted_schema=OFF"):
             connection.execute(f"PRAGMA {pragma}")
         for database in ("main", "blobs"):
-            for pragma in ("journal_mode=WAL", "synchronous=FULL", "cache_size=-16000", f"journal_size_limit={2**20}"):
+            for pragma in ("journal_mode=WAL", "synchronous=FULL", "cache_size=-4000", f"journal_size_limit={2**20}"):
                 connection.execute(f"PRAGMA {database}.{pragma}")
 
     return engine

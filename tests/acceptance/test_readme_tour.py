@@ -43,7 +43,11 @@ def agrees(printed: str, told: str) -> bool:
 
 @pytest.mark.parametrize(
     ("begin", "end", "least"),
-    [("## Five minutes", "## Commands", 8), ("## Running code", "### Languages and profiles", 7)],
+    [
+        ("## Five minutes", "## Commands", 8),
+        ("## Running code", "### Languages and profiles", 7),
+        ("## Commands: what a person approves first", "## What holds, and what does not", 10),
+    ],
 )
 async def test_every_command_prints_what_the_readme_says(tmp_path: Path, begin: str, end: str, least: int) -> None:
     port = free_port()

@@ -12,7 +12,7 @@ ECHO = """
 PLUGIN = {"intents": ["shout"], "keywords": ["shout"], "version": "1.2.0", "description": "Says it louder."}
 def handle(request):
     if request.params.get("fail"): raise ValueError("on purpose")
-    return {"said": str(request.params.get("text", request.text)).upper()}
+    return {"said": request.text.upper()}
 """
 
 

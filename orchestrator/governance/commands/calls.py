@@ -30,7 +30,7 @@ class Calls:
         self._clock = clock
 
     async def call(self, row: RowMapping, approval: RowMapping, step: DraftStep, scope: Scope) -> bytes:
-        """Call a step's capability and answer its output, JSON as UTF-8.
+        """Call a step's capability and answer its output, JSON as UTF-8. A param `text` is the text of its request.
 
         Raises what the host raises, and `Invalid` (`step_input`, `step_output`) where a template has no value or the
         capability's schemas do not hold (R1-14).
@@ -45,9 +45,11 @@ class Calls:
             capability.permit_for, call_id, caller, "approval", approval["id"], approval["decided_by"]
         )
         seconds = min(capability.timeout_s, LONGEST_S if step.step.timeout is None else step.step.timeout / 1e3)
+        text = params.get("text", step.step.description)
         request = {
-            "id": call_id, "text": str(params.get("text", step.step.description)), "intent": capability.intent,
-            "params": params, "source": "command",
+            "id": call_id, "text": text if isinstance(text, str) else step.step.description,
+            "intent": capability.intent, "params": {name: params[name] for name in params if name != "text"},
+            "source": "command",
         }  # fmt: skip
         call = Call(call_id, caller, permit, self._clock.monotonic() + seconds)
         reply: Reply = await self._bus.ask(HANDLE, HandleMessage(capability.tool, request, call))

@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import structlog
@@ -23,7 +23,7 @@ from orchestrator.governance.commands import approvals, budgets, drafts, journal
 from orchestrator.governance.commands.calls import Calls, inline
 from orchestrator.governance.commands.drafts import Draft, DraftStep
 from orchestrator.governance.settings import GovernanceSettings
-from orchestrator.kernel.clock import Clock, rfc3339
+from orchestrator.kernel.clock import Clock, later, rfc3339
 from orchestrator.kernel.ids import new_id
 from orchestrator.kernel.tasks import Supervisor
 from orchestrator.plans import scheduling, waits
@@ -130,7 +130,9 @@ class Runner:
             await self._store.write(lambda tx: self._renew(tx, run))
 
     def _renew(self, tx: Tx, run: Run) -> bool:
-        return locks.renew(tx, run.scope, run.command_id, run.fence, self._now(), self._lease())
+        now = self._store.now(tx)
+        until = later(now, self._settings.lock_lease_s)
+        return locks.renew(tx, run.scope, run.command_id, run.fence, now, until)
 
     async def _next(self, run: Run) -> list[DraftStep] | None:
         """The steps to start now; None when the command has come to its end, which is written down then."""
@@ -170,7 +172,7 @@ class Runner:
                 return (row, approval, attempt["attempt"], attempt["due_at"]), []
         due_at = None
         if step.step.type == "wait":
-            due_at = rfc3339(waits.due(step.step.params, self._clock.now()))
+            due_at = rfc3339(waits.due(step.step.params, datetime.fromisoformat(now)))
         number = journal.begin(tx, run.command_id, run.plan_version, step.index, run.fence, now, due_at)
         here = (execution_plans.c.command_id == run.command_id, execution_plans.c.step_index == step.index)
         tx.execute(update(execution_plans).where(*here).values(status="running"))
@@ -240,7 +242,7 @@ class Runner:
 
     def _held(self, tx: Tx, run: Run) -> tuple[RowMapping, str]:
         """The command, if it is still ours to work at. Raises `Stale`."""
-        row, now = records.load(tx, run.command_id), self._now()
+        row, now = records.load(tx, run.command_id), self._store.now(tx)
         if row["status"] != "executing" or not locks.holds(tx, run.scope, run.command_id, run.fence, now):
             raise Stale
         return row, now
@@ -260,12 +262,6 @@ class Runner:
             if (result := results.get(step["id"])) is not None:
                 outputs[step["step_id"]] = inline(await self._blobs.get(result["output_reference"]["ref"]))
         return known, outputs
-
-    def _now(self) -> str:
-        return rfc3339(self._clock.now())
-
-    def _lease(self) -> str:
-        return rfc3339(self._clock.now() + timedelta(seconds=self._settings.lock_lease_s))
 
 
 def _keep_result(

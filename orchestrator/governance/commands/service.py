@@ -1,6 +1,5 @@
 """Commands, act by act: what a person asks of them, each in one transaction with its event, audit row and budget."""
 
-from datetime import timedelta
 from typing import Any
 
 import pydantic_core
@@ -22,7 +21,7 @@ from orchestrator.governance.commands.runner import Run, Runner, lock_scope
 from orchestrator.governance.identities import Context
 from orchestrator.governance.settings import GovernanceSettings
 from orchestrator.host.host import Host
-from orchestrator.kernel.clock import Clock, rfc3339
+from orchestrator.kernel.clock import Clock, later, rfc3339
 from orchestrator.kernel.ids import new_id
 from orchestrator.storage.blobs import Blobs
 from orchestrator.storage.port import Store, Tx
@@ -64,7 +63,7 @@ class Commands:
             draft, fault = None, invalid.detail
 
         def work(tx: Tx) -> Written:
-            now = self._now()
+            now = self._store.now(tx)
             if draft is not None and fault is None:
                 return self._lock(tx, row, draft, now), []
             budgets.release(tx, row["id"])
@@ -265,7 +264,7 @@ class Commands:
         (plan_ref,), part = self._blobs.part(encoded)
 
         def work(tx: Tx) -> Written:
-            now = self._now()
+            now = self._store.now(tx)
             row = records.load(tx, command_id, context.identity_id)
             machine.require(act, row["status"])
             budgets.release(tx, command_id)
@@ -278,7 +277,7 @@ class Commands:
                 "estimated_cost": estimate, "created_at": now,
             }  # fmt: skip
             records.replace_plan(tx, command_id, drafts.rows(draft, command_id, new_id, now), version, done)
-            ends = rfc3339(self._clock.now() + timedelta(seconds=self._settings.approval_ttl_s))
+            ends = later(now, self._settings.approval_ttl_s)
             approval_id = approvals.request(tx, command_id, number, digest, caller.owner, now, ends)
             values = {"plan_version": number, "estimated_cost": estimate, "failure": None}
             row = records.move(tx, row, act, "awaiting_approval", now, **values)
@@ -298,7 +297,7 @@ class Commands:
 
         def transaction(tx: Tx) -> Written:
             row = records.load(tx, command_id, context.identity_id)
-            fault, entries = work(tx, self._now(), row)
+            fault, entries = work(tx, self._store.now(tx), row)
             return (fault, records.view(records.load(tx, command_id))), entries
 
         fault, view = await self._journal.write(transaction)
@@ -328,13 +327,13 @@ class Commands:
     def _lock(self, tx: Tx, row: RowMapping, draft: Draft, now: str) -> int:
         """Take the scope of a command, shared where nothing in it has effects. Raises `Locked`."""
         mode: locks.Mode = "shared" if draft.pure else "exclusive"
-        return locks.acquire(tx, lock_scope(row["context_id"]), row["id"], mode, now, self._lease())
+        return locks.acquire(
+            tx, lock_scope(row["context_id"]), row["id"], mode, now, later(now, self._settings.lock_lease_s)
+        )
 
     def _now(self) -> str:
+        """For what no deadline rests on; those are judged by the store's clock."""
         return rfc3339(self._clock.now())
-
-    def _lease(self) -> str:
-        return rfc3339(self._clock.now() + timedelta(seconds=self._settings.lock_lease_s))
 
 
 def _discarded(tx: Tx, row: RowMapping, person: str, now: str) -> list[Entry]:
