@@ -22,6 +22,7 @@ from orchestrator.contracts.callers import Scope
 from orchestrator.daemon import lock
 from orchestrator.daemon.services import PluginServices
 from orchestrator.governance.commands.calls import Calls
+from orchestrator.governance.commands.planning import Planning
 from orchestrator.governance.commands.runner import Runner
 from orchestrator.governance.commands.service import Commands
 from orchestrator.governance.execution_log import ExecutionLog
@@ -129,7 +130,8 @@ async def build(configuration: Configuration, places: Places) -> AsyncIterator[D
 
         calls = Calls(bus, office, clock)
         runner = Runner(store, journal, blobs, calls, clock, supervisor, settings.governance)
-        commands = Commands(store, journal, blobs, host, runner, desk.rank, clock, settings.governance)
+        planning = Planning(store, journal, blobs, host, desk.rank, clock, settings.governance)
+        commands = Commands(store, journal, planning, runner, clock, settings.governance)
         await commands.open()
 
         def checks() -> dict[str, dict[str, Any]]:

@@ -1,6 +1,7 @@
 """Commands over HTTP: seed 004's nine endpoints in order, and what must not happen (CONTRACT 5)."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -226,6 +227,144 @@ async def test_the_registry_tells_skills_tools_and_effects(person: Person) -> No
     ]  # fmt: skip
     await person.client.post("/plugins/echo/disable")
     assert not any(one["enabled"] for one in (await person.client.get("/v1/capabilities")).json["items"])
+
+
+def step(id_: str, params: dict[str, object], **more: object) -> dict[str, object]:
+    return {"id": id_, "type": "tool", "name": "shout", "description": "say", "params": params, **more}
+
+
+def of_steps(*steps: dict[str, object], **more: object) -> str:
+    return json.dumps({"steps": steps, **more})
+
+
+async def done(person: Person, path: str):
+    """Plan, approve and execute; the steps when it has ended."""
+    planned = await person.ask("POST", f"{path}/plan")
+    assert planned.status == 201, planned.body
+    await person.ask("POST", f"{path}/approve", {"approved": True})
+    await person.ask("POST", f"{path}/execute")
+    await person.ended(path)
+    return (await person.ask("GET", f"{path}/plan")).json["steps"]
+
+
+async def test_steps_hand_their_outputs_on_and_wait_and_choose(person: Person) -> None:
+    """R1-09, R1-32, R1-33, R1-34: templates bound to outputs, a wait, and one of two branches; the plan completes."""
+    told = "{{a.output.said}}"
+    path = await person.make(of_steps(
+        step("a", {"text": "one"}),
+        {"id": "w", "type": "wait", "name": "pause", "description": "", "params": {"duration": 30}},
+        step("b", {"text": f"two {told}"}, dependencies=["a", "w"]),
+        step("yes", {"condition": f'{told} === "ONE"', "text": "yes"}, type="conditional", dependencies=["a"]),
+        step("no", {"condition": f'{told} !== "ONE"', "text": "no"}, type="conditional", dependencies=["a"]),
+    ))  # fmt: skip
+    steps = await done(person, path)
+    assert [(one["step_id"], one["status"], (one["output"] or {}).get("said")) for one in steps] == [
+        ("a", "completed", "ONE"), ("w", "completed", None), ("b", "completed", "TWO ONE"), ("yes", "completed", "YES"),
+        ("no", "skipped", None),
+    ]  # fmt: skip
+    assert (await person.ask("GET", f"{path}/status")).json["status"] == "completed"
+
+
+async def test_after_a_failure_nothing_more_runs(person: Person) -> None:
+    """R4-34, R1-11."""
+    path = await person.make(of_steps(step("a", {"fail": True}), step("b", {}), step("c", {}, dependencies=[])))
+    steps = await done(person, path)
+    assert [one["status"] for one in steps] == ["failed", "skipped", "skipped"]
+    assert (await person.ask("GET", f"{path}/status")).json["failure"]["stepIndex"] == 0
+
+
+async def test_all_faults_of_a_plan_are_told_at_once(person: Person) -> None:
+    """R1-12."""
+    path = await person.make(of_steps(
+        step("a", {"text": "{{b.output}}"}), step("a", {}, dependencies=["x"]),
+        step("c", {}, name="nothing_has_this"),
+    ))  # fmt: skip
+    refused = await person.ask("POST", f"{path}/plan")
+    assert (refused.status, refused.json["code"]) == (422, "plan_invalid")
+    codes = {error["code"] for error in refused.json["errors"]}
+    assert {"duplicate_id", "unknown_dependency", "unknown_reference", "unknown_capability"} <= codes
+
+
+async def test_in_step_mode_a_person_approves_each_step_and_that_resumes(person: Person) -> None:
+    """R4-15, X-29: what was not approved does not run; the scope is free while a person is awaited."""
+    path = await person.make(of_steps(step("a", {"text": "one"}), step("b", {"text": "two"})), approval_mode="step")
+    first = await done(person, path)
+    assert [one["status"] for one in first] == ["completed", "pending"]
+    waiting = (await person.ask("GET", f"{path}/status")).json
+    assert (waiting["status"], waiting["open"]) == ("awaiting_approval", True)
+    assert (await person.ask("POST", f"{path}/execute")).json["code"] == "illegal_transition"
+    resumed = await person.ask("POST", f"{path}/approve", {"approved": True})
+    assert resumed.json["status"] == "executing"
+    assert (await person.ended(path))["status"] == "completed"
+    assert (await person.ask("GET", f"{path}/plan")).json["steps"][1]["output"] == {"said": "TWO"}
+
+
+async def test_a_step_that_is_refused_in_step_mode_never_runs(person: Person) -> None:
+    """R4-16."""
+    path = await person.make(of_steps(step("a", {}), step("b", {})), approval_mode="step")
+    await done(person, path)
+    await person.ask("POST", f"{path}/reject")
+    told = (await person.ask("GET", f"{path}/plan")).json["steps"]
+    assert ([one["status"] for one in told], (await person.ended(path))["decision"]) == (
+        ["completed", "pending"], "rejected",
+    )  # fmt: skip
+
+
+async def test_approving_with_modifications_makes_another_plan_that_awaits_its_own_approval(person, daemon, tmp_path):
+    """X-25: what was not modified is never what runs."""
+    (tmp_path / "plugins" / "other.py").write_text(ECHO.replace('"1.2.0"', '"2.0.0"').replace("upper", "title"))
+    async with asyncio.timeout(10):
+        while (await daemon.admin.get("/plugins/other")).status != 200:
+            await asyncio.sleep(0.01)
+    path = await person.make('{"capability": "shout", "params": {"text": "hello"}}')
+    first = (await person.ask("POST", f"{path}/plan")).json
+    assert first["steps"][0]["tool"] == "echo"
+    wanted = {"stepIndex": 0, "newTool": "other", "newConstraints": {"maxBudget": 5}}
+    answer = await person.ask("POST", f"{path}/approve", {"approved": True, "modifications": wanted})
+    assert (answer.status, answer.json["status"], answer.json["plan_version"]) == (200, "awaiting_approval", 2)
+    second = (await person.ask("GET", f"{path}/plan")).json
+    assert (second["steps"][0]["tool"], second["digest"] == first["digest"]) == ("other", False)
+    await person.ask("POST", f"{path}/approve", {"approved": True})
+    await person.ask("POST", f"{path}/execute")
+    await person.ended(path)
+    assert (await person.ask("GET", f"{path}/plan")).json["steps"][0]["output"] == {"said": "Hello"}
+
+
+@pytest.mark.parametrize("wanted", [
+    {"stepIndex": 1, "newTool": "echo"}, {"newTool": "echo"}, {"newConstraints": {"maxBudget": -1}},
+    {"newConstraints": {"more": 1}},
+])  # fmt: skip
+async def test_modifications_that_make_no_sense_change_nothing(person: Person, wanted) -> None:
+    path = await person.make()
+    first = (await person.ask("POST", f"{path}/plan")).json
+    refused = await person.ask("POST", f"{path}/approve", {"approved": True, "modifications": wanted})
+    assert (refused.status, refused.json["code"]) == (422, "invalid"), refused.body
+    assert (await person.ask("GET", f"{path}/plan")).json == first
+
+
+async def test_a_tool_that_has_not_the_skill_is_refused(person: Person) -> None:
+    """R4-49: 404 unknown."""
+    path = await person.make()
+    await person.ask("POST", f"{path}/plan")
+    body = {"approved": True, "modifications": {"stepIndex": 0, "newTool": "nobody"}}
+    refused = await person.ask("POST", f"{path}/approve", body)
+    assert (refused.status, refused.json["code"]) == (404, "unknown_capability")
+
+
+async def test_a_command_takes_no_longer_than_it_may(person: Person, tmp_path: Path) -> None:
+    """R4-21 maxDuration: the work is ended, and the command has failed."""
+    source = (
+        'PLUGIN = {"intents": ["linger"]}\nasync def handle(request):\n    import asyncio; await asyncio.sleep(60)\n'
+    )
+    (tmp_path / "plugins" / "slow.py").write_text(source)
+    path = await person.make('{"capability": "linger"}', constraints={"maxDuration": 200})
+    async with asyncio.timeout(10):
+        while (await person.ask("POST", f"{path}/plan")).status != 201:
+            await asyncio.sleep(0.02)
+    await person.ask("POST", f"{path}/approve", {"approved": True})
+    await person.ask("POST", f"{path}/execute")
+    told = await person.ended(path)
+    assert (told["status"], told["failure"]["error"]) == ("failed", "the command's maxDuration was over")
 
 
 async def test_sixty_four_that_execute_at_once_get_one_execution(person: Person) -> None:

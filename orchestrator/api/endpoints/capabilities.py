@@ -33,7 +33,7 @@ class CapabilityView(View):
 async def listing(call: Call) -> web.Response:
     """What can be planned: skills by name, each with its tool, version, schemas and effects."""
     page = call.page()
-    found = [one.as_json() for one in call.rooms.commands.capabilities()]
+    found = [one.as_json() for one in call.rooms.commands.planning.capabilities()]
     if page.subject is not None:
         found = [one for one in found if page.subject in (one["name"], one["tool"])]
     if (after := page.name()) is not None:

@@ -55,13 +55,13 @@ async def status(call: Call) -> web.Response:
 )  # fmt: skip
 async def plan(call: Call) -> web.Response:
     """Make a plan and reserve its cost; again makes another, and voids an approval."""
-    return json_answer(await call.rooms.commands.plan(_id(call), call.acting, call.caller), 201)
+    return json_answer(await call.rooms.commands.planning.plan(_id(call), call.acting, call.caller), 201)
 
 
 @endpoint("GET", ONE + "/plan", scope=Scope.COMMAND, governed=True, answer=PlanView)
 async def get_plan(call: Call) -> web.Response:
     """The plan as it is approved, and how its steps went."""
-    return json_answer(await call.rooms.commands.get_plan(_id(call), call.acting))
+    return json_answer(await call.rooms.commands.planning.get_plan(_id(call), call.acting))
 
 
 @endpoint(

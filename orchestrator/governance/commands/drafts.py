@@ -62,14 +62,20 @@ class Draft:
         return canonical.digest(whole)
 
 
-def draft(plan: Plan, capabilities: Capabilities, settings: GovernanceSettings) -> Draft:
-    """A plan judged and priced. Raises `Invalid` (`plan_invalid`) with all of its faults."""
+def draft(
+    plan: Plan, capabilities: Capabilities, settings: GovernanceSettings, tools: Mapping[str, str] | None = None
+) -> Draft:
+    """A plan judged and priced. `tools` names, by step, those that were chosen; the others are the registry's choice.
+
+    Raises `Invalid` (`plan_invalid`) with all of its faults, `NotFound` and `Conflict` for a tool that cannot do it.
+    """
     found = validation.faults(plan, capabilities)
     if found:
         told = f"{len(found)} faults; the first: {found[0].message}" if len(found) > 1 else found[0].message
         raise Invalid(told, code="plan_invalid", errors=[fault.as_json() for fault in found])
     plan = resolved(plan)
-    steps = [_priced(index, step, capabilities, settings) for index, step in enumerate(plan.steps)]
+    chosen = tools or {}
+    steps = [_priced(index, step, capabilities, settings, chosen) for index, step in enumerate(plan.steps)]
     total = sum((step.estimate for step in steps), Cost())
     return Draft(plan, steps, total)
 
@@ -97,23 +103,18 @@ def rows(draft: Draft, command_id: str, new_id: Any, now: str) -> list[dict[str,
 
 def as_stored(draft: Draft) -> JsonObject:
     """What is kept of a draft, beside its rows: the plan, and which tool does each step."""
-    tools = {
-        one.step.id: [one.capability.skill, one.capability.tool, one.capability.digest]
-        for one in draft.steps
-        if one.capability
-    }
+    tools = {one.step.id: one.capability.tool for one in draft.steps if one.capability}
     return {"plan": draft.plan.model_dump(mode="json"), "tools": tools}
 
 
 _NOBODY = "00000000-0000-0000-0000-000000000000"
 
 
-def _priced(index: int, step: PlanStep, capabilities: Capabilities, settings: GovernanceSettings) -> DraftStep:
+def _priced(
+    index: int, step: PlanStep, capabilities: Capabilities, settings: GovernanceSettings, tools: Mapping[str, str]
+) -> DraftStep:
     capability = None if step.type == "wait" else capabilities.get(step.name)
+    if capability is not None and step.id in tools:
+        capability = capabilities.require(step.name, tools[step.id])
     seconds = 0.0 if capability is None else min(settings.estimated_cpu_s, capability.timeout_s)
     return DraftStep(index, step, capability, actual(seconds, settings.estimated_gib, settings), requires_approval=True)
-
-
-def by_step(rows_: list[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
-    """Rows of a plan by the ids of its steps."""
-    return {row["step_id"]: row for row in rows_}

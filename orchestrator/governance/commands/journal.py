@@ -43,6 +43,11 @@ def under_way(tx: Tx, command_id: str, plan_version: int) -> Sequence[RowMapping
     return tx.execute(select(attempts).where(*here).order_by(c.step_index)).mappings().all()
 
 
+def began(tx: Tx, command_id: str) -> str | None:
+    """When the first attempt of a command began."""
+    return tx.execute(select(func.min(attempts.c.started_at)).where(attempts.c.command_id == command_id)).scalar()
+
+
 def crashes(tx: Tx, command_id: str, plan_version: int, step_index: int) -> int:
     """In how many attempts at a step a daemon died."""
     c = attempts.c

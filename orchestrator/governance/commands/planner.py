@@ -4,6 +4,8 @@ import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from pydantic import ValidationError
+
 from orchestrator.contracts.errors import Invalid
 from orchestrator.contracts.plans import Plan, PlanStep
 from orchestrator.governance.capabilities import Capabilities, Capability, NoCandidate
@@ -20,17 +22,19 @@ class Planner:
         self._rank = rank
 
     def plan(self, plan_id: str, goal_id: str, intent: str, now: str) -> Plan:
-        """A plan of one step for an intent.
+        """A plan for an intent.
 
-        Words go to the plugin that fits them best; a JSON object `{"capability", "params"}` says for itself what is
-        wanted. Raises `NoCandidate`, `Forbidden`, and `Invalid` for an object that is something else.
+        Words go to the plugin that fits them best. A JSON object says for itself what is wanted: `{"capability",
+        "params"}` is one step, `{"steps", "parallelExecution"}` a plan in seed 001's words. Raises `NoCandidate`,
+        `Forbidden`, and `Invalid` (`plan_invalid`) for an object that is something else.
         """
-        named = _structured(intent)
-        if named is None:
-            capability = self._fitting(intent)
-            params = {"text": intent}
+        wanted = _structured(intent)
+        if wanted is not None and "steps" in wanted:
+            return _as_plan({**wanted, "id": plan_id, "goalId": goal_id, "createdAt": now})
+        if wanted is None:
+            capability, params = self._fitting(intent), {"text": intent}
         else:
-            capability, params = self._named(named["capability"]), named.get("params", {})
+            capability, params = self._named(wanted["capability"]), wanted.get("params", {})
         step = PlanStep(
             id="step_1", type="tool", name=capability.skill, description=capability.description, params=params,
             dependencies=[],
@@ -58,8 +62,27 @@ def _structured(intent: str) -> dict[str, Any] | None:
         found = json.loads(intent)
     except ValueError:
         return None
-    known = {"capability": str, "params": dict}
-    fits = set(found) <= set(known) and all(isinstance(value, known[name]) for name, value in found.items())
-    if fits and "capability" in found:
-        return dict(found)
-    raise Invalid("a structured intent is an object with `capability`, a name, and perhaps `params`, an object")
+    for known in _FORMS:
+        fits = set(found) <= set(known) and all(isinstance(value, known[name]) for name, value in found.items())
+        if fits and next(iter(known)) in found:
+            return dict(found)
+    raise Invalid(
+        "a structured intent is an object with `capability` and perhaps `params`, or with `steps` and perhaps "
+        "`parallelExecution`", code="plan_invalid",
+    )  # fmt: skip
+
+
+_FORMS: tuple[dict[str, type], ...] = (
+    {"capability": str, "params": dict},
+    {"steps": list, "parallelExecution": bool},
+)
+"""The members of the objects that an intent may be; the first of each is mandatory."""
+
+
+def _as_plan(given: dict[str, Any]) -> Plan:
+    try:
+        return Plan.model_validate_json(json.dumps(given))
+    except ValidationError as fault:
+        errors = [{"loc": list(error["loc"]), "msg": error["msg"]} for error in fault.errors()]
+        where = ".".join(map(str, errors[0]["loc"]))
+        raise Invalid(f"{where}: {errors[0]['msg']}", code="plan_invalid", errors=errors[:50]) from None

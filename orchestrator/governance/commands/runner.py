@@ -118,10 +118,37 @@ class Runner:
         keeping = self._supervisor.child(f"lock of {run.command_id}", self._keep_lock(run))
         try:
             with contextlib.suppress(Stale):
-                while (todo := await self._next(run)) is not None:
-                    await asyncio.gather(*(self._step(run, step) for step in todo))
+                try:
+                    async with asyncio.timeout(await self._left_s(run)):
+                        while (todo := await self._next(run)) is not None:
+                            await asyncio.gather(*(self._step(run, step) for step in todo))
+                except TimeoutError:
+                    await self._journal.write(lambda tx: self._out_of_time(tx, run))
         finally:
             keeping.cancel()
+
+    async def _left_s(self, run: Run) -> float | None:
+        """How long the command may still take, of its `maxDuration`; None where it says nothing."""
+
+        def work(tx: Tx) -> tuple[Any, str | None, str]:
+            row = records.load(tx, run.command_id)
+            return row["asked"].get("constraints"), journal.began(tx, run.command_id), self._store.now(tx)
+
+        constraints, began, now = await self._store.read(work)
+        most_ms = (constraints or {}).get("maxDuration")
+        if most_ms is None:
+            return None
+        used = datetime.fromisoformat(now) - datetime.fromisoformat(began or now)
+        return max(0.0, float(most_ms) / 1e3 - used.total_seconds())
+
+    def _out_of_time(self, tx: Tx, run: Run) -> tuple[None, list[Entry]]:
+        row, now = self._held(tx, run)
+        entries = []
+        for attempt in journal.under_way(tx, run.command_id, run.plan_version):
+            journal.end(tx, run.command_id, run.plan_version, attempt["step_index"], now, "timeout")
+            step = run.draft.steps[attempt["step_index"]]
+            entries.append(_step_ended(tx, row, step, "failed", "the command's maxDuration was over"))
+        return None, [*entries, self._finish(tx, row, "failed", now)]
 
     async def _keep_lock(self, run: Run) -> None:
         """Renew the lease for as long as the run goes on."""
@@ -149,8 +176,31 @@ class Runner:
 
         if decision.skip or decision.fail or decision.done:
             await self._journal.write(work)
+        if decision.done:
+            return None
         waiting = [one for one in run.draft.steps if results[one.step.id].status == "running"]
-        return None if decision.done else [*waiting, *(by_id[step_id] for step_id in decision.start)]
+        todo = [*waiting, *(by_id[step_id] for step_id in decision.start)]
+        return await self._journal.write(lambda tx: self._approved(tx, run, todo))
+
+    def _approved(self, tx: Tx, run: Run, todo: list[DraftStep]) -> tuple[list[DraftStep] | None, list[Entry]]:
+        """Of what could start now, what was approved; None where a person has to be asked first (R4-15, X-29)."""
+        row, now = self._held(tx, run)
+        approval = approvals.current(tx, run.command_id)
+        assert approval is not None, "what executes was approved"
+        if approval["step_index"] is None or not todo:
+            return todo, []
+        covered = [step for step in todo if step.index == approval["step_index"]]
+        if covered:
+            return covered, []
+        ends = later(now, self._settings.approval_ttl_s)
+        first = todo[0].index
+        asked = approvals.request(
+            tx, run.command_id, run.plan_version, approval["digest"], approval["requested_by"], now, ends, first
+        )
+        locks.release(tx, run.scope, run.command_id)  # while a person is awaited, others may have it
+        row = records.move(tx, row, "pause", "awaiting_approval", now)
+        told = {"metadata": {"stepIndex": first}, "approvalRequest": asked}
+        return None, [records.event(row, "command.awaiting_approval", "daemon", "awaiting_approval", **told)]
 
     async def _step(self, run: Run, step: DraftStep) -> None:
         """One step: attempts until one ends for good, each journalled."""

@@ -2,28 +2,23 @@
 
 from typing import Any
 
-import pydantic_core
 from sqlalchemy import RowMapping, insert, select
 
 from orchestrator.audit.entries import Entry
 from orchestrator.audit.journal import Journal
 from orchestrator.contracts.callers import Caller
 from orchestrator.contracts.commands import Action, ApproveCommand, CreateCommand
-from orchestrator.contracts.costs import Bound, Cost
+from orchestrator.contracts.costs import Cost
 from orchestrator.contracts.errors import Conflict, Forbidden, OrchestratorError
 from orchestrator.contracts.model import JsonObject
-from orchestrator.contracts.plans import Plan
-from orchestrator.governance.capabilities import Capabilities
-from orchestrator.governance.commands import approvals, budgets, drafts, locks, machine, records
+from orchestrator.governance.commands import approvals, budgets, locks, machine, records
 from orchestrator.governance.commands.drafts import Draft
-from orchestrator.governance.commands.planner import Planner, Rank
+from orchestrator.governance.commands.planning import Planning, digest_of
 from orchestrator.governance.commands.runner import Run, Runner, lock_scope
 from orchestrator.governance.identities import Context
 from orchestrator.governance.settings import GovernanceSettings
-from orchestrator.host.host import Host
 from orchestrator.kernel.clock import Clock, later, rfc3339
 from orchestrator.kernel.ids import new_id
-from orchestrator.storage.blobs import Blobs
 from orchestrator.storage.port import Store, Tx
 from orchestrator.storage.schema import commands
 
@@ -34,18 +29,15 @@ class Commands:
     """All commands of this store (seed 004, CONTRACT 5)."""
 
     def __init__(
-        self, store: Store, journal: Journal, blobs: Blobs, host: Host, runner: Runner, rank: Rank, clock: Clock,
+        self, store: Store, journal: Journal, planning: Planning, runner: Runner, clock: Clock,
         settings: GovernanceSettings,
     ) -> None:  # fmt: skip
         self._store = store
         self._journal = journal
-        self._blobs = blobs
-        self._host = host
+        self.planning = planning
         self._runner = runner
-        self._rank = rank
         self._clock = clock
         self._settings = settings
-        self._known: Capabilities | None = None
 
     async def open(self) -> None:
         """Take up what a dead daemon left executing; what it left open otherwise waits for a person as before."""
@@ -55,12 +47,13 @@ class Commands:
 
     async def _take_up(self, row: RowMapping) -> None:
         version = await self._store.read(lambda tx: records.version_of(tx, row["id"], row["plan_version"]))
+        draft: Draft | None = None
         try:
-            draft = await self._stored_draft(version)
-            changed = draft.digest(row["plan_version"], _bound(row), row["context_id"], row["approval_mode"])
-            fault = None if changed == version["digest"] else "what was approved has changed while no daemon ran"
+            draft = await self.planning.draft_of(row)
+            same = digest_of(row, draft) == version["digest"]
+            fault = None if same else "what was approved has changed while no daemon ran"
         except OrchestratorError as invalid:
-            draft, fault = None, invalid.detail
+            fault = invalid.detail
 
         def work(tx: Tx) -> Written:
             now = self._store.now(tx)
@@ -74,12 +67,6 @@ class Commands:
         fence = await self._journal.write(work)
         if fence and draft is not None:
             await self._runner.take_up(Run(row["id"], row["context_id"], row["plan_version"], draft, fence))
-
-    def capabilities(self) -> Capabilities:
-        """The registry as it is now."""
-        if self._known is None or self._known.table is not self._host.table():
-            self._known = Capabilities(self._host.table())
-        return self._known
 
     async def create(self, asked: CreateCommand, context: Context, caller: Caller) -> JsonObject:
         """Take in an intent; nothing is planned yet."""
@@ -118,44 +105,19 @@ class Commands:
         rows = await self._store.read(lambda tx: tx.execute(query.limit(limit)).mappings().all())
         return [records.view(row) for row in rows]
 
-    async def plan(self, command_id: str, context: Context, caller: Caller) -> JsonObject:
-        """Make a plan, reserve its cost, ask for its approval; again: another plan, and what was approved is void.
-
-        Raises `NoCandidate`, `Invalid` (`budget_exceeded`, `plan_invalid`), `Conflict`, `NotFound`.
-        """
-        row = await self._store.read(lambda tx: records.load(tx, command_id, context.identity_id))
-        machine.require("plan", row["status"])
-        capabilities = self.capabilities()
-        made = Planner(capabilities, self._rank).plan(command_id, command_id, row["intent"], self._now())
-        return await self._put_plan(row, drafts.draft(made, capabilities, self._settings), context, caller)
-
-    async def get_plan(self, command_id: str, context: Context) -> JsonObject:
-        """The plan as it was shown for approval, with how its steps went. Raises `NotFound`."""
-
-        def work(tx: Tx) -> tuple[RowMapping, RowMapping, list[RowMapping], dict[str, RowMapping], str | None]:
-            row = records.load(tx, command_id, context.identity_id)
-            version = records.version_of(tx, command_id, row["plan_version"])
-            found = records.steps_of(tx, command_id), records.results_of(tx, command_id)
-            return row, version, *found, records.expires_at(tx, command_id)
-
-        row, version, steps, results, expires = await self._store.read(work)
-        stored = pydantic_core.from_json(await self._blobs.get(version["plan_ref"]))
-        params = {step["id"]: step["params"] for step in stored["plan"]["steps"]}
-        told = [{**step, "params": params[step["step_id"]]} for step in steps]
-        for step in told:
-            if (result := results.get(step["id"])) is not None:
-                step["output_reference"] = result["output_reference"]
-                step["output"] = pydantic_core.from_json(await self._blobs.get(result["output_reference"]["ref"]))
-        return {
-            "command_id": command_id, "plan_version": row["plan_version"], "digest": version["digest"],
-            "steps": told, "estimated_cost": version["estimated_cost"], "expires_at": expires,
-        }  # fmt: skip
-
     async def approve(self, command_id: str, asked: ApproveCommand, context: Context, caller: Caller) -> JsonObject:
         """Give the approval that is asked for; `approved: false` refuses it. Raises `Forbidden` for all but persons."""
         if not asked.approved:
             return await self.reject(command_id, asked.notes, context, caller)
         person = _person(caller)
+        row = await self._store.read(lambda tx: records.load(tx, command_id, context.identity_id))
+        machine.require("approve", row["status"])
+        if asked.modifications is not None:
+            await self.planning.modify(row, asked.modifications, context, caller)
+            return await self.get(command_id, context)
+        paused = row["execution_id"] is not None
+        draft = await self.planning.draft_of(row) if paused else None
+        begun = {"fence": 0}
 
         def work(tx: Tx, now: str, row: RowMapping) -> tuple[Conflict | None, list[Entry]]:
             machine.require("approve", row["status"])
@@ -165,11 +127,20 @@ class Commands:
             digest = asked.digest or version["digest"]
             if (fault := approvals.approve(tx, approval["id"], digest, person, now, asked.notes)) is not None:
                 return fault, self._expired(tx, row, now, fault)
-            row = records.move(tx, row, "approve", "approved", now)
             told = {"digest": digest, "approved_by": person, "approval_id": approval["id"]}
+            if draft is None:
+                row = records.move(tx, row, "approve", "approved", now)
+                return None, [records.event(row, "command.approved", person, **told)]
+            begun["fence"] = self._lock(tx, row, draft, now)
+            if (fault := approvals.consume(tx, approval["id"], digest_of(row, draft), now)) is not None:
+                raise fault
+            row = records.move(tx, row, "approve", "executing", now)
             return None, [records.event(row, "command.approved", person, **told)]
 
-        return await self._act(command_id, context, work)
+        view = await self._act(command_id, context, work)
+        if draft is not None:  # in step mode the approval itself resumes (X-29)
+            self._runner.start(Run(command_id, row["context_id"], row["plan_version"], draft, begun["fence"]))
+        return view
 
     async def reject(self, command_id: str, notes: str | None, context: Context, caller: Caller) -> JsonObject:
         """Refuse a plan: the command is cancelled. Raises `Forbidden` for all but persons."""
@@ -195,9 +166,8 @@ class Commands:
         if row["status"] == "executing":
             return str(row["execution_id"])
         machine.require("execute", row["status"])
-        version = await self._store.read(lambda tx: records.version_of(tx, command_id, row["plan_version"]))
-        draft = await self._stored_draft(version)
-        digest = draft.digest(row["plan_version"], _bound(row), row["context_id"], row["approval_mode"])
+        draft = await self.planning.draft_of(row)
+        digest = digest_of(row, draft)
         execution_id, begun = new_id(), {"fence": 0}
 
         def work(tx: Tx, now: str, row: RowMapping) -> tuple[Conflict | None, list[Entry]]:
@@ -243,54 +213,12 @@ class Commands:
         if action == "discard":
             return await self._act(command_id, context, lambda tx, now, row: (None, _discarded(tx, row, person, now)))
         if action == "modify":
-            made = Planner(self.capabilities(), self._rank).plan(command_id, command_id, row["intent"], self._now())
-            await self._put_plan(row, drafts.draft(made, self.capabilities(), self._settings), context, caller, "retry")
+            await self.planning.plan(command_id, context, caller, "retry")
         else:
-            version = await self._store.read(lambda tx: records.version_of(tx, command_id, row["plan_version"]))
             steps = await self._store.read(lambda tx: records.steps_of(tx, command_id))
             done = frozenset(step["step_id"] for step in steps if step["status"] == "completed")
-            await self._put_plan(row, await self._stored_draft(version), context, caller, "retry", done)
+            await self.planning.put(row, await self.planning.draft_of(row), context, caller, "retry", done)
         return await self.get(command_id, context)
-
-    async def _put_plan(
-        self, row: RowMapping, draft: Draft, context: Context, caller: Caller, act: machine.Act = "plan",
-        done: frozenset[str] = frozenset(),
-    ) -> JsonObject:  # fmt: skip
-        """Make a draft the command's plan. Steps in `done` are those of the plan before, and cost nothing more."""
-        command_id, bound = row["id"], _bound(row)
-        left = sum((step.estimate for step in draft.steps if step.step.id not in done), Cost())
-        bounds = {f"command:{command_id}": bound, f"context:{context.id}": context.bound}
-        encoded = pydantic_core.to_json(drafts.as_stored(draft))
-        (plan_ref,), part = self._blobs.part(encoded)
-
-        def work(tx: Tx) -> Written:
-            now = self._store.now(tx)
-            row = records.load(tx, command_id, context.identity_id)
-            machine.require(act, row["status"])
-            budgets.release(tx, command_id)
-            budgets.reserve(tx, command_id, left, bounds)
-            number = row["plan_version"] + 1
-            digest = draft.digest(number, bound, row["context_id"], row["approval_mode"])
-            estimate = left.model_dump(mode="json")
-            version = {
-                "command_id": command_id, "version": number, "digest": digest, "plan_ref": plan_ref,
-                "estimated_cost": estimate, "created_at": now,
-            }  # fmt: skip
-            records.replace_plan(tx, command_id, drafts.rows(draft, command_id, new_id, now), version, done)
-            ends = later(now, self._settings.approval_ttl_s)
-            approval_id = approvals.request(tx, command_id, number, digest, caller.owner, now, ends)
-            values = {"plan_version": number, "estimated_cost": estimate, "failure": None}
-            row = records.move(tx, row, act, "awaiting_approval", now, **values)
-            told = {"planVersion": number, "digest": digest, "planRef": plan_ref, "approvalRequest": approval_id}
-            return None, [records.event(row, "command.planned", caller.owner, metadata={"cost": estimate}, **told)]
-
-        await self._journal.write(work, [part])
-        return await self.get_plan(command_id, context)
-
-    async def _stored_draft(self, version: RowMapping) -> Draft:
-        """The plan of a version over the registry of now: where a tool has changed since, its digest is another."""
-        stored = pydantic_core.from_json(await self._blobs.get(version["plan_ref"]))
-        return drafts.draft(Plan.model_validate(stored["plan"]), self.capabilities(), self._settings)
 
     async def _act(self, command_id: str, context: Context, work: Any) -> JsonObject:
         """Do one act in a transaction. A refusal that it found is raised after what it found is on disk."""
@@ -339,10 +267,6 @@ class Commands:
 def _discarded(tx: Tx, row: RowMapping, person: str, now: str) -> list[Entry]:
     row = records.move(tx, row, "discard", "failed", now, resolution="discarded")
     return [records.event(row, "command.discarded", person, "discarded")]
-
-
-def _bound(row: RowMapping) -> Bound:
-    return CreateCommand.model_validate({"intent": "-", **row["asked"]}).bound()
 
 
 def _person(caller: Caller) -> str:
