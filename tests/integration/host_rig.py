@@ -1,7 +1,10 @@
 """A host on a folder of its own, with a real permit office and services that remember what they were asked."""
 
 import asyncio
+import gc
+import sys
 import textwrap
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -121,3 +124,33 @@ async def running(tmp_path: Path, sources: dict[str, str] | None = None, **more:
     finally:
         await rig.host.close()
         await rig.supervisor.close()
+
+
+async def settled(rig) -> None:
+    async with asyncio.timeout(10):
+        while rig.host._nursery._retiring:
+            await asyncio.sleep(0.01)
+    await asyncio.sleep(0.05)
+
+
+def footprint() -> tuple[int, int, int, int]:
+    gc.collect()
+    gc.collect()
+    descriptors = len(list(Path("/proc/self/fd").iterdir()))
+    return threading.active_count(), descriptors, len(sys.modules), len(gc.get_objects())
+
+
+async def routes(rig, text: str = "x"):
+    return await rig.host.route_hooks({"text": text, "params": {"k": []}}, [{"plugin": "good", "score": 0.4}])
+
+
+MANAGER = """
+    PLUGIN = {"config": {"properties": {"n": {"default": 2}}}}
+    def init(manager):
+        global M
+        M = manager
+"""
+
+
+def with_manager(*handle: str) -> str:
+    return "\n".join([*(line[4:] for line in MANAGER.splitlines()), *handle, ""])

@@ -4,23 +4,11 @@ import asyncio
 import io
 import json
 import re
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from multidict import CIMultiDict
 
-ECHO = 'PLUGIN = {"keywords": ["echo"], "intents": ["echo"]}\ndef handle(request):\n    return {"text": request.text}\n'
-Start = Any
-
-
-def problem(answer: Any, status: int, code: str) -> dict[str, Any]:
-    assert (answer.status, answer.json.get("code")) == (status, code), answer.body
-    assert answer.headers["Content-Type"] == "application/problem+json"
-    assert {"type", "title", "status", "detail", "code", "request_id"} <= set(answer.json)
-    assert answer.headers["X-Request-Id"] == answer.json["request_id"]
-    assert "Traceback" not in answer.body.decode()
-    return answer.json
+from tests.integration.http_rig import ECHO, Start, problem
 
 
 async def test_refusals_come_in_the_fixed_order(start_daemon: Start) -> None:
@@ -171,164 +159,6 @@ async def test_what_cannot_be_read_is_counted_as_refused(start_daemon: Start) ->
 async def test_a_post_without_a_body_needs_no_media_type(start_daemon: Start) -> None:
     running = await start_daemon()
     assert (await running.admin.post("/v1/audit/verify")).status == 200
-
-
-async def test_both_headers_carry_a_key_but_not_two_different_ones(start_daemon: Start) -> None:
-    running = await start_daemon()
-    key = running.admin.key
-    assert (await running.keyless.get("/v1/me", headers={"Authorization": f"Bearer {key}"})).status == 200
-    assert (
-        await running.keyless.get("/v1/me", headers={"X-API-Key": key, "Authorization": f"Bearer {key}"})
-    ).status == 200
-    both = {"X-API-Key": key, "Authorization": "Bearer other"}
-    problem(await running.keyless.get("/v1/me", headers=both), 401, "key_invalid")
-    twice = [("X-API-Key", key or ""), ("X-API-Key", "other")]
-    async with running.keyless.session.get(running.url + "/v1/me", headers=CIMultiDict(twice)) as answer:
-        assert (answer.status, (await answer.json(content_type=None))["code"]) == (401, "key_invalid")
-    problem(await running.keyless.get("/v1/me", headers={"Authorization": "Basic eDp5"}), 401, "key_invalid")
-    problem(await running.keyless.get(f"/v1/me?key={key}&api_key={key}"), 401, "key_required")
-
-
-async def test_forwarded_requests_are_never_loopback(start_daemon: Start) -> None:
-    running = await start_daemon({"echo.py": ECHO})
-    answer = await running.keyless.post("/query", json={"text": "echo"}, headers={"X-Forwarded-For": "127.0.0.1"})
-    problem(answer, 401, "key_required")
-
-
-async def test_with_require_key_a_query_needs_one(start_daemon: Start) -> None:
-    running = await start_daemon({"echo.py": ECHO}, governance__require_key=True)
-    problem(await running.keyless.post("/query", json={"text": "echo"}), 401, "key_required")
-    assert (await running.admin.post("/query", json={"text": "echo"})).status == 200
-
-
-async def test_after_ten_wrong_keys_only_wrong_keys_are_429(start_daemon: Start) -> None:
-    running = await start_daemon()
-    wrong = running.keyless.with_key("wrong")
-    assert [(await wrong.get("/v1/me")).status for _ in range(10)] == [401] * 10
-    answer = await wrong.get("/v1/me")
-    problem(answer, 429, "rate_limited")
-    assert 1 <= int(answer.headers["Retry-After"]) <= 60
-    assert (answer.headers["RateLimit-Limit"], answer.headers["RateLimit-Remaining"]) == ("10", "0")
-    assert answer.headers["RateLimit-Reset"] == answer.headers["Retry-After"]
-    assert (await running.admin.get("/v1/me")).status == 200
-
-
-async def test_keys_are_shown_once_work_at_once_and_end_at_once(start_daemon: Start) -> None:
-    running = await start_daemon()
-    made = await running.admin.post("/v1/keys", json={"name": "ci", "scopes": ["query", "execute"]})
-    assert made.status == 201
-    holder = running.keyless.with_key(made.json["key"])
-    me = (await holder.get("/v1/me")).json
-    assert me["scopes"] == ["execute", "query"]
-    assert me["kind"] == "person"
-    assert [c["sphere"] for c in me["contexts"]] == ["personal"]
-    listed = (await running.admin.get("/v1/keys")).json["items"]
-    assert all("key" not in k and "hash" not in k for k in listed)
-    assert (await running.admin.request("DELETE", f"/v1/keys/{made.json['id']}")).status == 200
-    problem(await holder.get("/v1/me"), 401, "key_invalid")
-    problem(await running.admin.request("DELETE", "/v1/keys/none"), 404, "not_found")
-
-
-async def test_an_expired_key_is_a_wrong_one(start_daemon: Start) -> None:
-    running = await start_daemon()
-    soon = datetime.now(UTC) + timedelta(milliseconds=300)
-    made = await running.admin.post(
-        "/v1/keys", json={"name": "brief", "scopes": ["query"], "expires_at": soon.isoformat()}
-    )
-    holder = running.keyless.with_key(made.json["key"])
-    async with asyncio.timeout(5):
-        while (answer := await holder.get("/v1/me")).status == 200:
-            await asyncio.sleep(0.02)
-    problem(answer, 401, "key_invalid")
-
-
-@pytest.mark.parametrize(
-    "body",
-    [{"name": "x", "scopes": []}, {"name": "x", "scopes": ["root"]}, {"name": "", "scopes": ["query"]}, {"scopes": ["query"]},
-     {"name": "x", "scopes": ["query"], "identity_id": "nobody"}, {"name": "x", "scopes": ["query"], "expires_at": "tomorrow"},
-     {"name": "x", "scopes": ["query"], "expires_at": "2030-01-01T00:00:00"},
-     {"name": "x", "scopes": ["query"], "expires_at": "2020-01-01T00:00:00Z"}],
-)  # fmt: skip
-async def test_a_bad_key_request_is_422(start_daemon: Start, body: dict[str, Any]) -> None:
-    running = await start_daemon()
-    problem(await running.admin.post("/v1/keys", json=body), 422, "invalid")
-
-
-async def test_no_key_is_kept_in_clear(start_daemon: Start, tmp_path: Any) -> None:
-    running = await start_daemon()
-    made = (
-        await running.admin.post("/v1/keys", json={"name": "ci", "scopes": ["query"]}, headers={"Idempotency-Key": "a"})
-    ).json
-    for file in (tmp_path / "state").iterdir():
-        if file.name != "admin.key" and file.is_file():
-            assert made["key"].encode() not in file.read_bytes(), file.name
-    assert (tmp_path / "state" / "admin.key").stat().st_mode & 0o777 == 0o600
-
-
-class TestIdempotency:
-    async def test_the_same_request_does_its_work_once(self, start_daemon: Start) -> None:
-        running = await start_daemon({"echo.py": ECHO})
-        headers = {"Idempotency-Key": "one"}
-        first = await running.keyless.post("/query", json={"text": "echo"}, headers=headers)
-        again = await running.keyless.post("/query", json={"text": "echo"}, headers=headers)
-        assert again.body == first.body
-        assert again.headers["Idempotency-Replayed"] == "true"
-        assert "Idempotency-Replayed" not in first.headers
-        assert (await running.admin.get("/plugins/echo")).json["calls"] == 1
-
-    async def test_another_body_is_a_mismatch(self, start_daemon: Start) -> None:
-        running = await start_daemon({"echo.py": ECHO})
-        headers = {"Idempotency-Key": "one"}
-        await running.keyless.post("/query", json={"text": "echo"}, headers=headers)
-        answer = await running.keyless.post("/query", json={"text": "echo echo"}, headers=headers)
-        problem(answer, 422, "idempotency_mismatch")
-
-    async def test_while_the_first_runs_the_second_is_in_flight(self, start_daemon: Start) -> None:
-        source = (
-            "import asyncio\nGO = asyncio.Event()\nPLUGIN = {'keywords': ['slow', 'go']}\n"
-            "async def handle(request):\n    if request.text == 'go':\n        GO.set()\n    else:\n        await GO.wait()\n    return 1\n"
-        )
-        running = await start_daemon({"slow.py": source})
-        headers = {"Idempotency-Key": "one"}
-        async with asyncio.TaskGroup() as group:
-            first = group.create_task(running.keyless.post("/query", json={"text": "slow"}, headers=headers))
-            while (await running.admin.get("/plugins/slow")).json["calls"] == 0:
-                if (
-                    answer := await running.keyless.post("/query", json={"text": "slow"}, headers=headers)
-                ).status == 409:
-                    break
-            problem(answer, 409, "idempotency_in_flight")
-            await running.keyless.post("/query", json={"text": "go"})
-        assert first.result().status == 200
-
-    async def test_refusals_are_not_kept(self, start_daemon: Start) -> None:
-        running = await start_daemon({"echo.py": ECHO})
-        headers = {"Idempotency-Key": "one"}
-        first = await running.keyless.post("/query", json={"text": "blorb"}, headers=headers)
-        again = await running.keyless.post("/query", json={"text": "blorb"}, headers=headers)
-        problem(again, 422, "no_route")
-        assert first.json["id"] != again.json["id"]
-
-    async def test_keys_have_spaces_of_their_own_and_a_replayed_key_is_without_its_secret(
-        self, start_daemon: Start
-    ) -> None:
-        running = await start_daemon()
-        headers = {"Idempotency-Key": "one"}
-        body = {"name": "x", "scopes": ["admin"]}
-        first = await running.admin.post("/v1/keys", json=body, headers=headers)
-        other = running.keyless.with_key(first.json["key"])
-        second = await other.post("/v1/keys", json=body, headers=headers)
-        assert second.json["id"] != first.json["id"]
-        again = await running.admin.post("/v1/keys", json=body, headers=headers)
-        assert again.status == 201
-        assert "key" not in again.json
-        assert again.body == first.body.replace(f',"key":"{first.json["key"]}"'.encode(), b"")
-
-    async def test_a_bad_header_is_refused(self, start_daemon: Start) -> None:
-        running = await start_daemon({"echo.py": ECHO})
-        for value in ("x" * 256, "a\tb"):
-            answer = await running.keyless.post("/query", json={"text": "echo"}, headers={"Idempotency-Key": value})
-            problem(answer, 422, "invalid")
 
 
 async def test_lists_page_newest_first_and_refuse_what_is_no_page(start_daemon: Start) -> None:
