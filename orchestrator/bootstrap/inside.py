@@ -64,9 +64,11 @@ def _mount(root: Path) -> None:
     for name in _DEVICES:
         (root / "dev" / name).touch()
         ns.mount(Path("/dev") / name, root / "dev" / name, flags=ns.MS_BIND)
-    for name, kind, options in (("pts", "devpts", "newinstance,ptmxmode=0666,mode=620"), ("shm", "tmpfs", "mode=1777")):
+    for name in ("pts", "shm"):
         (root / "dev" / name).mkdir()
-        ns.mount(kind, root / "dev" / name, kind, guarded, options)
+    terminals = ns.MS_NOSUID | ns.MS_NOEXEC  # they are devices
+    ns.mount("devpts", root / "dev" / "pts", "devpts", terminals, "newinstance,ptmxmode=0666,mode=620")
+    ns.mount("tmpfs", root / "dev" / "shm", "tmpfs", guarded, "mode=1777")
     links = {"ptmx": "pts/ptmx", "fd": "/proc/self/fd", "stdin": "fd/0", "stdout": "fd/1", "stderr": "fd/2"}
     for name, target in links.items():
         (root / "dev" / name).symlink_to(target)
