@@ -133,6 +133,7 @@ async def build(configuration: Configuration, places: Places) -> AsyncIterator[D
         planning = Planning(store, journal, blobs, host, desk.rank, clock, settings.governance)
         commands = Commands(store, journal, planning, runner, clock, settings.governance)
         await commands.open()
+        supervisor.root("commands.expiry", commands.keep_expiring())
 
         def checks() -> dict[str, dict[str, Any]]:
             return _checks(sandbox, store, bus)

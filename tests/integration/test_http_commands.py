@@ -306,7 +306,7 @@ async def test_a_step_that_is_refused_in_step_mode_never_runs(person: Person) ->
     await person.ask("POST", f"{path}/reject")
     told = (await person.ask("GET", f"{path}/plan")).json["steps"]
     assert ([one["status"] for one in told], (await person.ended(path))["decision"]) == (
-        ["completed", "pending"], "rejected",
+        ["completed", "skipped"], "rejected",
     )  # fmt: skip
 
 
@@ -365,6 +365,48 @@ async def test_a_command_takes_no_longer_than_it_may(person: Person, tmp_path: P
     await person.ask("POST", f"{path}/execute")
     told = await person.ended(path)
     assert (told["status"], told["failure"]["error"]) == ("failed", "the command's maxDuration was over")
+
+
+async def test_what_nobody_approved_in_time_is_cancelled_whether_anybody_looks_or_not(tmp_path: Path) -> None:
+    """R4-17: by the store's clock; a late approval is told why."""
+    (tmp_path / "plugins").mkdir()
+    (tmp_path / "plugins" / "echo.py").write_text(ECHO)
+    settings = {"sandbox__docker_host": NO_ENGINE, "governance__approval_ttl_s": 0.3}
+    async with running(tmp_path / "state", [tmp_path / "plugins"], bundled=False, **settings) as daemon:
+        me = (await daemon.admin.get("/v1/me")).json
+        person = Person(daemon.admin, me["identity_id"], me["contexts"][0]["id"])
+        path = await person.make()
+        await person.ask("POST", f"{path}/plan")
+        async with asyncio.timeout(10):
+            while (told := (await person.ask("GET", f"{path}/status")).json)["status"] == "awaiting_approval":
+                await asyncio.sleep(0.02)
+        assert (told["status"], told["decision"], told["open"]) == ("cancelled", "expired", False)
+        late = await person.ask("POST", f"{path}/approve", {"approved": True})
+        assert (late.status, late.json["state"]) == (409, "cancelled")
+
+
+async def test_a_cancelled_command_leaves_no_step_running_and_no_lock(person: Person, tmp_path: Path) -> None:
+    """I6: what ran is ended; the next command has the scope."""
+    source = 'PLUGIN = {"intents": ["linger"], "effects": "versioned"}\nasync def handle(request):\n'
+    source += "    import asyncio; await asyncio.sleep(0 if request.params.get('quick') else 60)\n"
+    (tmp_path / "plugins" / "slow.py").write_text(source)
+    first = await person.make('{"capability": "linger"}')
+    async with asyncio.timeout(10):
+        while (await person.ask("POST", f"{first}/plan")).status != 201:
+            await asyncio.sleep(0.02)
+    await person.ask("POST", f"{first}/approve", {"approved": True})
+    await person.ask("POST", f"{first}/execute")
+    second = await person.make('{"capability": "linger", "params": {"quick": true}}')
+    await person.ask("POST", f"{second}/plan")
+    await person.ask("POST", f"{second}/approve", {"approved": True})
+    locked = await person.ask("POST", f"{second}/execute")
+    assert (locked.status, locked.json["code"]) == (423, "scope_locked")
+    assert f"/v1/commands/{locked.json['holder']}" == first
+    assert (await person.ask("POST", f"{first}/cancel")).json["status"] == "cancelled"
+    assert (await person.ask("POST", f"{first}/cancel")).status == 200
+    assert (await person.ask("GET", f"{first}/plan")).json["steps"][0]["status"] in ("failed", "skipped")
+    assert (await person.ask("POST", f"{second}/execute")).status == 202
+    assert (await person.ended(second))["status"] == "completed"
 
 
 async def test_sixty_four_that_execute_at_once_get_one_execution(person: Person) -> None:

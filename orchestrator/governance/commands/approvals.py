@@ -61,6 +61,13 @@ def expire(tx: Tx, approval_id: str, now: str) -> bool:
     return bool(_row(tx, approval_id)["state"] == "expired")
 
 
+def overdue(tx: Tx, now: str) -> list[str]:
+    """Commands whose approval, asked for or given, has not been used in time."""
+    c = approvals.c
+    query = select(c.command_id).where(c.state.in_(("pending", "approved")), c.expires_at <= now).limit(1000)
+    return list(tx.execute(query).scalars())
+
+
 def void(tx: Tx, command_id: str) -> None:
     """Take back what was asked for or given and not used: the plan is another one now, or there will be none."""
     c = approvals.c

@@ -8,7 +8,7 @@ from sqlalchemy import RowMapping, delete, insert, select, update
 from orchestrator.audit.entries import Entry
 from orchestrator.contracts.errors import NotFound
 from orchestrator.contracts.model import JsonObject
-from orchestrator.governance.commands import approvals
+from orchestrator.governance.commands import approvals, journal
 from orchestrator.governance.commands.machine import Act, Status, lead
 from orchestrator.storage.port import Tx
 from orchestrator.storage.schema import commands, execution_plans, execution_results, plan_versions
@@ -92,6 +92,18 @@ def version_of(tx: Tx, command_id: str, version: int) -> RowMapping:
     if row is None:
         raise NotFound("it has no plan yet")
     return row
+
+
+def stop_steps(tx: Tx, row: RowMapping, now: str, why: str) -> None:
+    """Of a command that ends before its plan: what ran has failed, and what did not begin is skipped."""
+    c = execution_plans.c
+    here = c.command_id == row["id"]
+    ended = {"status": "failed", "error": why}
+    tx.execute(update(execution_plans).where(here, c.status == "running").values(**ended))
+    left = {"status": "skipped", "error": why, "skip_reason": "cancelled"}
+    tx.execute(update(execution_plans).where(here, c.status.in_(("pending", "approved"))).values(**left))
+    for attempt in journal.under_way(tx, row["id"], row["plan_version"]):
+        journal.end(tx, row["id"], row["plan_version"], attempt["step_index"], now, why)
 
 
 def view(row: RowMapping) -> JsonObject:

@@ -17,7 +17,7 @@ from sqlalchemy import RowMapping, insert, update
 from orchestrator.audit.entries import Entry
 from orchestrator.audit.journal import Journal
 from orchestrator.contracts.costs import Cost
-from orchestrator.contracts.errors import OrchestratorError
+from orchestrator.contracts.errors import OrchestratorError, Unavailable
 from orchestrator.contracts.plans import StepResult
 from orchestrator.governance.commands import approvals, budgets, drafts, journal, locks, records, retries
 from orchestrator.governance.commands.calls import Calls, inline
@@ -33,6 +33,7 @@ from orchestrator.storage.schema import execution_plans, execution_results
 
 log = structlog.get_logger("commands")
 Sleep = Callable[[float], Awaitable[None]]
+_AGAIN_S = 1.0
 MAX_CRASHES = 3
 """In so many attempts at one step a daemon may die before the step counts as poison (3.2)."""
 
@@ -123,7 +124,12 @@ class Runner:
                         while (todo := await self._next(run)) is not None:
                             await asyncio.gather(*(self._step(run, step) for step in todo))
                 except TimeoutError:
-                    await self._journal.write(lambda tx: self._out_of_time(tx, run))
+                    await self._give_up(run, "the command's maxDuration was over")
+                except Stale:
+                    raise
+                except Exception as fault:  # whatever it is, nobody may wait for this command for ever
+                    log.error("command.broke", command=run.command_id, exc_info=fault)
+                    await self._give_up(run, "the daemon could not go on with it; its log says why")
         finally:
             keeping.cancel()
 
@@ -141,13 +147,22 @@ class Runner:
         used = datetime.fromisoformat(now) - datetime.fromisoformat(began or now)
         return max(0.0, float(most_ms) / 1e3 - used.total_seconds())
 
-    def _out_of_time(self, tx: Tx, run: Run) -> tuple[None, list[Entry]]:
+    async def _give_up(self, run: Run, why: str) -> None:
+        """Fail a command where it is, as soon as the store can be told."""
+        while True:
+            try:
+                return await self._journal.write(lambda tx: self._given_up(tx, run, why))
+            except Unavailable as fault:
+                log.warning("command.not_written", command=run.command_id, reason=fault.detail)
+                await asyncio.sleep(_AGAIN_S)
+
+    def _given_up(self, tx: Tx, run: Run, why: str) -> tuple[None, list[Entry]]:
         row, now = self._held(tx, run)
         entries = []
         for attempt in journal.under_way(tx, run.command_id, run.plan_version):
-            journal.end(tx, run.command_id, run.plan_version, attempt["step_index"], now, "timeout")
             step = run.draft.steps[attempt["step_index"]]
-            entries.append(_step_ended(tx, row, step, "failed", "the command's maxDuration was over"))
+            entries.append(_step_ended(tx, row, step, "failed", why))
+        records.stop_steps(tx, row, now, why)
         return None, [*entries, self._finish(tx, row, "failed", now)]
 
     async def _keep_lock(self, run: Run) -> None:

@@ -1,7 +1,10 @@
 """Commands, act by act: what a person asks of them, each in one transaction with its event, audit row and budget."""
 
+import asyncio
+from functools import partial
 from typing import Any
 
+import structlog
 from sqlalchemy import RowMapping, insert, select
 
 from orchestrator.audit.entries import Entry
@@ -23,6 +26,8 @@ from orchestrator.storage.port import Store, Tx
 from orchestrator.storage.schema import commands
 
 Written = tuple[Any, list[Entry]]
+log = structlog.get_logger("commands")
+_OFTEN_S, _SELDOM_S = 0.2, 30.0
 
 
 class Commands:
@@ -44,6 +49,24 @@ class Commands:
         query = select(commands).where(commands.c.status == "executing")
         for row in await self._store.read(lambda tx: tx.execute(query).mappings().all()):
             await self._take_up(row)
+
+    async def keep_expiring(self) -> None:
+        """Cancel what nobody approved in time, for those who only look; no act rests on it (R4-17)."""
+        while True:
+            await asyncio.sleep(min(max(self._settings.approval_ttl_s / 20, _OFTEN_S), _SELDOM_S))
+            try:
+                for command_id in await self._store.read(lambda tx: approvals.overdue(tx, self._store.now(tx))):
+                    await self._journal.write(partial(self._expire, command_id=command_id))
+            except OrchestratorError as fault:
+                log.warning("commands.not_swept", reason=fault.detail)  # the store is away; it is asked again
+
+    def _expire(self, tx: Tx, command_id: str) -> Written:
+        row, now = records.load(tx, command_id), self._store.now(tx)
+        approval = approvals.current(tx, command_id)
+        waits = row["status"] in machine.EDGES["expire"]
+        if not waits or approval is None or not approvals.expire(tx, approval["id"], now):
+            return None, []
+        return None, self._cancelled(tx, row, "expire", now, "daemon", "expired", None)
 
     async def _take_up(self, row: RowMapping) -> None:
         version = await self._store.read(lambda tx: records.version_of(tx, row["id"], row["plan_version"]))
@@ -249,6 +272,7 @@ class Commands:
         approvals.void(tx, row["id"])
         budgets.release(tx, row["id"])
         locks.release(tx, lock_scope(row["context_id"]), row["id"])
+        records.stop_steps(tx, row, now, decision or "cancelled")
         row = records.move(tx, row, act, "cancelled", now, decision=decision)
         return [records.event(row, "command.cancelled", actor, decision or "cancelled", decision=decision, notes=notes)]
 
