@@ -1,15 +1,13 @@
 """Bringing the databases to the schema of this version, in one transaction, before anything else uses it."""
 
 import importlib
-from pathlib import Path
 
 from sqlalchemy import Connection, inspect
 from sqlalchemy.schema import CreateSchema
 
 from orchestrator.contracts.errors import StartRefused
+from orchestrator.storage.migrations import FOLDER
 from orchestrator.storage.schema import BLOB_METADATA, BLOBS
-
-VERSIONS = Path(__file__).parent / "migrations" / "versions"
 
 
 def migrate(connection: Connection) -> None:
@@ -31,7 +29,7 @@ def migrate(connection: Connection) -> None:
 
 def revisions() -> list[str]:
     """The steps that this version knows, oldest first: `0001` is the file `v0001_WORDS.py`."""
-    return sorted(file.stem[1:].partition("_")[0] for file in VERSIONS.glob("v*.py"))
+    return sorted(file.stem[1:].partition("_")[0] for file in (FOLDER / "versions").glob("v*.py"))
 
 
 def _current(connection: Connection) -> str | None:

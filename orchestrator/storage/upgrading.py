@@ -4,13 +4,13 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection
 
-from orchestrator.storage.migrate import VERSIONS
+from orchestrator.storage.migrations import FOLDER
 
 
 def config() -> Config:
     """Where alembic finds the steps."""
     made = Config()
-    made.set_main_option("script_location", str(VERSIONS.parent))
+    made.set_main_option("script_location", str(FOLDER))
     return made
 
 

@@ -1,1 +1,5 @@
-"""The schema's history, one step a file, run by `storage.migrate`."""
+"""The schema's history, one step a file of `versions`, run by `storage.migrate`."""
+
+from pathlib import Path
+
+FOLDER = Path(__file__).parent
