@@ -7,7 +7,7 @@ import asyncio
 from typing import Any
 
 import pydantic_core
-from sqlalchemy import insert, select, update
+from sqlalchemy import bindparam, select, update
 
 from orchestrator.audit.entries import Entry
 from orchestrator.audit.journal import Journal
@@ -16,6 +16,7 @@ from orchestrator.contracts.errors import NotFound, OrchestratorError
 from orchestrator.contracts.executions import Execution, ExecutionRequest, Limits
 from orchestrator.contracts.permits import Permit
 from orchestrator.storage.blobs import Blobs
+from orchestrator.storage.bulk import insert_rows
 from orchestrator.storage.port import Store, Tx
 from orchestrator.storage.schema import audit, executions
 
@@ -58,12 +59,7 @@ class ExecutionLog:
         }
         data = {**facts, "request_ref": request_ref, "isolation": request.isolation, "limits": limits.model_dump()}
         entry = Entry("sandbox.started", execution_id, caller.owner, "started", data, caller.owner, permit.basis_id)
-
-        def work(tx: Tx) -> tuple[None, list[Entry]]:
-            tx.execute(insert(executions), row)
-            return None, [entry]
-
-        return self._journal.submit(work, [kept])
+        return self._journal.append(entry, parts=[kept, (_insert, row)])
 
     async def finish(self, outcome: Execution, caller: Caller, permit: Permit, facts: dict[str, Any]) -> None:
         """Write how it ended; durable when this returns."""
@@ -130,13 +126,26 @@ class ExecutionLog:
             (ref,), kept = self._blobs.part(pydantic_core.to_json(outputs))
             parts.append(kept)
             entry.data["outputs_ref"] = ref
-        values = {"status": outcome.status, "summary": dump, "outputs_ref": ref}
+        ended = {"of": outcome.id, "to_status": outcome.status, "to_summary": dump, "to_outputs_ref": ref}
+        await self._journal.append(entry, parts=[*parts, (_update, ended)])
 
-        def work(tx: Tx) -> tuple[None, list[Entry]]:
-            tx.execute(update(executions).where(executions.c.id == outcome.id).values(**values))
-            return None, [entry]
 
-        await self._journal.write(work, parts)
+_ENDED = (
+    update(executions)
+    .where(executions.c.id == bindparam("of"))
+    .values(
+        status=bindparam("to_status"), summary=bindparam("to_summary"), outputs_ref=bindparam("to_outputs_ref")
+    )
+)  # fmt: skip
+
+
+def _insert(tx: Tx, rows: list[dict[str, Any]]) -> None:
+    insert_rows(tx, executions, rows)
+
+
+def _update(tx: Tx, rows: list[dict[str, Any]]) -> None:
+    """Of rows that are there: an end is written only when the beginning is durable."""
+    tx.execute(_ENDED, rows)
 
 
 def _summary(row: Any) -> dict[str, Any]:
