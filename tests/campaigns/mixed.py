@@ -175,7 +175,9 @@ class Refused(Exception):
     """Too much waits already (429): the client tries something else."""
 
 
-async def campaign(seconds: float = 300.0, clients: int = 64, seed: int = 1, share: float = SHARE) -> Report:
+async def campaign(
+    seconds: float = 300.0, clients: int = 64, seed: int = 1, share: float = SHARE, growth_bytes: int = GROWTH_BYTES
+) -> Report:
     """So many clients, half of them of one key, for so long."""
     seen = Seen()
     with tempfile.TemporaryDirectory(prefix="orchestrator-mixed-") as folder:
@@ -202,7 +204,7 @@ async def campaign(seconds: float = 300.0, clients: int = 64, seed: int = 1, sha
     report.at_most("a key's share from an equal one", farthest * 100, share * 100, "%")
     fifth = len(seen.resident) // 5
     growth = statistics.median(seen.resident[-fifth:]) - statistics.median(seen.resident[fifth : 2 * fifth])
-    report.at_most("memory, last fifth against the second", growth / 1e6, GROWTH_BYTES / 1e6, "MB more")
+    report.at_most("memory, last fifth against the second", growth / 1e6, growth_bytes / 1e6, "MB more")
     report.tell("memory at most", max(seen.resident) / 1e6, "MB")
     report.nothing("breaks in the audit's chain", [] if chain["ok"] else [chain])
     return report
