@@ -24,7 +24,9 @@ class Constraints(Camel):
 
     max_budget: Usd | None = Field(None, description="US dollars.")
     max_duration: Annotated[int, Field(ge=1, le=MAX_DURATION_MS)] | None = Field(None, description="Milliseconds.")
-    required_approvals: bool = Field(True, description="False: steps that a standing grant covers need no approval.")
+    required_approvals: bool = Field(
+        True, description="A person is asked either way: standing grants are not consulted for commands yet."
+    )
 
 
 class MaxBudget(Camel):

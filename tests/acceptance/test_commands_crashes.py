@@ -87,6 +87,25 @@ async def test_a_step_that_a_crash_cut_off_is_done_again_only_where_that_harms_n
         assert (await daemon.admin.post("/v1/audit/verify")).json["ok"]
 
 
+async def test_what_was_changed_while_no_daemon_ran_is_not_gone_on_with(state: Path) -> None:
+    """3.2 "approve, then plan or plugin changes": the command fails, holds nothing, and no step of it seems to run."""
+    file = state.parent / "plugins" / "work.py"
+    file.write_text(WAITS.replace("EFFECTS", "pure").replace("FOLDER", str(state.parent)))
+    async with life(state) as daemon:
+        path = await begin(daemon.admin)
+        await until(state.parent / "begun")
+        daemon.process.kill()
+        await daemon.wait()
+    file.write_text(file.read_text() + "# another version\n")
+    async with life(state) as daemon:
+        told = await ended(daemon.admin, path)
+        assert (told["status"], told["failure"]["error"]) == (
+            "failed", "what was approved has changed while no daemon ran",
+        )  # fmt: skip
+        (step,) = (await daemon.admin.get(f"{path}/plan", headers=await headers(daemon.admin))).json["steps"]
+        assert step["status"] == "failed"
+
+
 async def test_a_step_that_kills_the_daemon_is_poison_after_three_times(state: Path) -> None:
     """3.2 "poison step": the third life that it would end leaves it alone, and everything else goes on."""
     (state.parent / "plugins" / "work.py").write_text(POISON)

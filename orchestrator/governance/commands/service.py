@@ -84,6 +84,7 @@ class Commands:
                 return self._lock(tx, row, draft, now), []
             budgets.release(tx, row["id"])
             locks.release(tx, lock_scope(row["context_id"]), row["id"])
+            records.stop_steps(tx, row, now, str(fault))
             failed = records.move(tx, row, "fail", "failed", now, failure={"error": fault})
             return 0, [records.event(failed, "command.execution_failed", "daemon", "failed", failure=failed["failure"])]
 
