@@ -285,6 +285,21 @@ async def test_all_faults_of_a_plan_are_told_at_once(person: Person) -> None:
     assert {"duplicate_id", "unknown_dependency", "unknown_reference", "unknown_capability"} <= codes
 
 
+@pytest.mark.parametrize("intent", [
+    '{"capability": "shout", "params": ' + '{"a":' * 5000 + "1" + "}" * 5001, '{"capability": "shout", "params": {"x": NaN}}',
+    '{"capability": "shout", "params": {"text": "\\ud800"}}', '{"capability": "shout", "params": {"x": 1' + "0" * 5000 + "}}",
+    "{", "{}", '{"steps": []}', '{"steps": 1}', '{"capability": "shout", "more": 1}',
+    json.dumps({"steps": [{"id": f"s{n}", "type": "wait", "name": "w", "description": "", "params": {}} for n in range(257)]}),
+    json.dumps({"steps": [{"id": "a", "type": "llm", "name": "shout", "description": "", "params": {}}]}),
+], ids=lambda intent: intent[:50])  # fmt: skip
+async def test_an_object_that_is_no_plan_is_refused_and_never_a_5xx(person: Person, intent: str) -> None:
+    """R1-12, R4-21; without a model an `llm` step is a fault of the plan (CONTRACT 5)."""
+    path = await person.make(intent)
+    refused = await person.ask("POST", f"{path}/plan")
+    assert (refused.status, refused.json["code"]) == (422, "plan_invalid"), refused.body
+    assert (await person.ask("GET", f"{path}/status")).json["status"] == "created"
+
+
 async def test_in_step_mode_a_person_approves_each_step_and_that_resumes(person: Person) -> None:
     """R4-15, X-29: what was not approved does not run; the scope is free while a person is awaited."""
     path = await person.make(of_steps(step("a", {"text": "one"}), step("b", {"text": "two"})), approval_mode="step")

@@ -13,6 +13,7 @@ from orchestrator.contracts.plugins import Effects
 from orchestrator.governance.capabilities import Capabilities, Capability
 from orchestrator.governance.settings import GovernanceSettings
 from orchestrator.plans import canonical, content, validation
+from orchestrator.plans.faults import Fault
 from orchestrator.plans.graph import needed, resolved
 
 POLICY_VERSION = 1
@@ -69,7 +70,7 @@ def draft(
 
     Raises `Invalid` (`plan_invalid`) with all of its faults, `NotFound` and `Conflict` for a tool that cannot do it.
     """
-    found = validation.faults(plan, capabilities)
+    found = [*validation.faults(plan, capabilities), *_without_a_model(plan)]
     if found:
         told = f"{len(found)} faults; the first: {found[0].message}" if len(found) > 1 else found[0].message
         raise Invalid(told, code="plan_invalid", errors=[fault.as_json() for fault in found])
@@ -78,6 +79,15 @@ def draft(
     steps = [_priced(index, step, capabilities, settings, chosen) for index, step in enumerate(plan.steps)]
     total = sum((step.estimate for step in steps), Cost())
     return Draft(plan, steps, total)
+
+
+def _without_a_model(plan: Plan) -> list[Fault]:
+    """There is no door to a model yet, so no step may be its work (CONTRACT 5)."""
+    return [
+        Fault(("steps", at, "type"), "capability_disabled", f"{step.id!r}: no model is configured")
+        for at, step in enumerate(plan.steps)
+        if step.type == "llm"
+    ]
 
 
 def actual(seconds: float, gib: float, settings: GovernanceSettings) -> Cost:

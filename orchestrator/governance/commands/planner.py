@@ -1,13 +1,13 @@
 """From an intent to a plan: which capability does it, by the same ranking that routes queries. Pure (R4-18)."""
 
-import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import pydantic_core
 from pydantic import ValidationError
 
 from orchestrator.contracts.errors import Invalid
-from orchestrator.contracts.plans import Plan, PlanStep
+from orchestrator.contracts.plans import Plan
 from orchestrator.governance.capabilities import Capabilities, Capability, NoCandidate
 
 Rank = Callable[[str], Sequence[tuple[str, float]]]
@@ -29,17 +29,12 @@ class Planner:
         `Forbidden`, and `Invalid` (`plan_invalid`) for an object that is something else.
         """
         wanted = _structured(intent)
-        if wanted is not None and "steps" in wanted:
-            return _as_plan({**wanted, "id": plan_id, "goalId": goal_id, "createdAt": now})
-        if wanted is None:
-            capability, params = self._fitting(intent), {"text": intent}
-        else:
-            capability, params = self._named(wanted["capability"]), wanted.get("params", {})
-        step = PlanStep(
-            id="step_1", type="tool", name=capability.skill, description=capability.description, params=params,
-            dependencies=[],
-        )  # fmt: skip
-        return Plan(id=plan_id, goal_id=goal_id, steps=[step], created_at=now)
+        if "steps" not in wanted:
+            found = self._named(wanted["capability"]) if "capability" in wanted else self._fitting(intent)
+            params = wanted.get("params", {} if "capability" in wanted else {"text": intent})
+            step = {"id": "step_1", "type": "tool", "name": found.skill, "description": found.description}
+            wanted = {"steps": [{**step, "params": params, "dependencies": []}]}
+        return _as_plan({**wanted, "id": plan_id, "goalId": goal_id, "createdAt": now})
 
     def _fitting(self, text: str) -> Capability:
         for plugin, _ in self._rank(text):
@@ -54,14 +49,14 @@ class Planner:
         return found
 
 
-def _structured(intent: str) -> dict[str, Any] | None:
-    """The object that an intent is; None where it is a sentence."""
+def _structured(intent: str) -> dict[str, Any]:
+    """The object that an intent is; an empty one where it is a sentence. Raises `Invalid` for what is neither."""
     if not intent.lstrip().startswith("{"):
-        return None
+        return {}
     try:
-        found = json.loads(intent)
-    except ValueError:
-        return None
+        found = pydantic_core.from_json(intent, allow_inf_nan=False)
+    except ValueError as fault:
+        raise Invalid(f"an intent that begins as an object is one: {fault}", code="plan_invalid") from None
     for known in _FORMS:
         fits = set(found) <= set(known) and all(isinstance(value, known[name]) for name, value in found.items())
         if fits and next(iter(known)) in found:
@@ -81,7 +76,7 @@ _FORMS: tuple[dict[str, type], ...] = (
 
 def _as_plan(given: dict[str, Any]) -> Plan:
     try:
-        return Plan.model_validate_json(json.dumps(given))
+        return Plan.model_validate(given)
     except ValidationError as fault:
         errors = [{"loc": list(error["loc"]), "msg": error["msg"]} for error in fault.errors()]
         where = ".".join(map(str, errors[0]["loc"]))
