@@ -135,13 +135,15 @@ def _environment() -> dict[str, str]:
 
 
 async def _end(process: Process) -> None:
-    """End what still runs of a build: first so that it tidies up, then for good."""
+    """End what still runs of a build: first so that it tidies up, then for good.
+
+    The one who waits may have been cancelled; `asyncio.timeout` of Python 3.11 does not raise its `TimeoutError` then.
+    """
     if process.returncode is not None:
         return
     _signal(process, signal.SIGINT)
     try:
-        async with asyncio.timeout(_GRACE_S):
-            await process.wait()
+        await asyncio.wait_for(process.wait(), _GRACE_S)
     except TimeoutError:
         log.warning("sandbox.build_killed", pid=process.pid)
     _signal(process, signal.SIGKILL)
