@@ -1,10 +1,11 @@
 """Governed sessions: opened on a permit, written down when they open and end, each piece an execution of its own."""
 
 import asyncio
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any, Protocol
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import RowMapping, Select, insert, select, update
 
 from orchestrator.audit.entries import Entry
 from orchestrator.audit.journal import Journal
@@ -125,7 +126,7 @@ class Sessions:
             query = query.where(sessions.c.id < before)
         if subject is not None:
             query = query.where(sessions.c.subject == subject)
-        return [self._view(row) for row in await self._store.read(lambda tx: tx.execute(query).mappings().all())]
+        return [self._view(row) for row in await self._rows(query)]
 
     async def end(self, session_id: str, caller: Caller) -> Session:
         """End a session and forget all that it kept; one that has ended stays as it is."""
@@ -179,13 +180,18 @@ class Sessions:
         task.add_done_callback(self._writing.discard)
 
     async def _row(self, session_id: str, caller: Caller) -> Any:
-        query = select(sessions).where(sessions.c.id == session_id)
-        if self._live.state(session_id) is None:
-            await asyncio.gather(*self._writing)  # its end may be on its way to the store
-        row = await self._store.read(lambda tx: tx.execute(query).mappings().first())
-        if row is None or not caller.sees(row["owner"]):
+        rows = await self._rows(select(sessions).where(sessions.c.id == session_id))
+        if not rows or not caller.sees(rows[0]["owner"]):
             raise NotFound("no such session")
-        return row
+        return rows[0]
+
+    async def _rows(self, query: Select[Any]) -> Sequence[RowMapping]:
+        """Rows of sessions; of one that has ended, with its end, which may be on its way to the store."""
+        rows = await self._store.read(lambda tx: tx.execute(query).mappings().all())
+        while self._writing and any(row["ended_at"] is None and not self._live.state(row["id"]) for row in rows):
+            await asyncio.gather(*self._writing)
+            rows = await self._store.read(lambda tx: tx.execute(query).mappings().all())
+        return rows
 
     async def _living(self, session_id: str, caller: Caller) -> Any:
         row = await self._row(session_id, caller)
