@@ -327,7 +327,7 @@ def unmistakable(passed: list[Trial]) -> Trial | None:
     return meant[0] if meant[0].score > 0 or not chance else None
 
 
-def decided(trials: list[Trial], clear: Program | None, text: str) -> Trial:
+def decided(trials: list[Trial], clear: Program | None, text: str, execution: Json) -> Trial:
     """The program that the examples choose: the clear winner by words if it satisfies them, else the one that does, and
     where none does the clear winner with the checks that it failed. Raises `Refused` where they leave it open."""
     passed = [trial for trial in trials if trial.passed]
@@ -335,6 +335,8 @@ def decided(trials: list[Trial], clear: Program | None, text: str) -> Trial:
     if chosen := by_words or unmistakable(passed):
         return chosen
     detail = "The examples leave open which program is meant." if passed else "No program gives these outputs."
+    if execution["status"] != "ok":
+        detail = f"The programs could not be tried to the end, {execution['status']}: {execution['reason']}"
     close = [trial.program.title for trial in passed] or nearest([(t.score, t.program) for t in trials], text)
     raise Refused("cannot_generate", detail, suggestions=close[:10], help=HELP)
 
@@ -363,7 +365,7 @@ async def generate_code(text: str, given: Any) -> Json:
     clear = clear_winner(ranking)
     candidates = without_clashes(candidates_for(ranking, text, examples), params.name, clear)
     trials, execution = await run_trials(candidates, examples or candidates[0][1].checks, params.name)
-    return answered(text, decided(trials, clear, text) if examples else trials[0], execution)
+    return answered(text, decided(trials, clear, text, execution) if examples else trials[0], execution)
 
 
 async def run_code(params: Json) -> Json:

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.contracts.errors import Unavailable
-from orchestrator.sdk import Record, Request
+from orchestrator.sdk import Record, Refused, Request
 
 FILE = Path(__file__).parents[2] / "plugins" / "universal_developer.py"
 
@@ -224,6 +224,12 @@ async def test_a_run_that_did_not_report_verifies_nothing(record: dict[str, Any]
     assert answer["verified"] is False
     assert [(check["ok"], check["output"]) for check in answer["checks"]] == [(False, None)]
     assert answer["checks"][0]["error"]
+
+
+async def test_that_programs_could_not_be_tried_is_not_told_as_their_failure() -> None:
+    sandbox = Sandbox(status="timeout", reason="It ran longer than 10,000 ms.")
+    with pytest.raises(Refused, match="could not be tried to the end, timeout: It ran longer"):
+        await ask(sandbox, "this one", examples=[example(5, output=120)])
 
 
 async def test_the_sandboxs_faults_go_through() -> None:
