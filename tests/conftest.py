@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import signal
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from orchestrator.testing.daemons import Client, Running, running
 from tests.own_postgres import Server, find, running_server
 
 pytest_plugins = ["orchestrator.testing.fixtures"]
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell ignores it for what it starts behind itself
 
 
 class Shared:
