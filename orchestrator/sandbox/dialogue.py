@@ -95,13 +95,16 @@ class Dialogue:
 
 
 def _parts(job: Job) -> list[Part]:
-    """All that a job is, in the order in which the runner takes it."""
+    """All that a job is, in the order in which the runner takes it: first what its process is told."""
     limits = [(Role.LIMIT, name, b"%d" % value) for name, value in job.limits.model_dump().items()]
     env = [(Role.ENV, name, value.encode()) for name, value in job.env.items()]
-    session: list[Part] = [(Role.SESSION, "", b"")] if job.session else []
+    marks: list[Part] = [(Role.SESSION, "", b"")] if job.session else []
+    if any(role is Role.STDIN for role, _, _ in job.parts):
+        marks.append((Role.STDIN, "", b""))
     command = [(Role.COMMAND, "", text.encode()) for text in job.command]
     args = [(Role.ARG, "", text.encode()) for text in job.args]
-    return [*limits, *env, *session, *command, *args, *job.parts]
+    brief = frames.pack_parts([*limits, *env, *marks, *command, *args])
+    return [(Role.BRIEF, "", brief), *job.parts]
 
 
 def _evidence(payload: bytes) -> Evidence:

@@ -2,6 +2,7 @@
 
 A frame is a kind (1 byte), the length of its payload (4 bytes, little endian), a nonce (16 bytes) and the payload. A
 job's payload is a row of parts, each a role (1 byte), the lengths of its name (2) and content (4), name and content.
+The first part is the brief, a row of parts itself: all but the job's program, input and files.
 Everything that comes from a container is untrusted: sizes are bounded before they are believed.
 """
 
@@ -51,6 +52,7 @@ class Role(IntEnum):
     PROGRAM = 6
     STDIN = 7
     FILE = 8
+    BRIEF = 9
 
 
 Part = tuple[Role, str, bytes]

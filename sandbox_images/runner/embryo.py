@@ -5,11 +5,11 @@ It is forked before anything of a job has arrived, so no copy of a nonce, a prog
 
 from __future__ import annotations
 
+import _signal
 import ctypes
 import fcntl
 import os
 import resource
-import signal
 import struct
 
 import frames
@@ -21,6 +21,7 @@ _DONE, _BRIEF = 3, 4
 _CLEAR_OF_ALL = 32
 _M_PERTURB, _ANY_BYTE = -6, 0xA5
 _libc = ctypes.CDLL(None, use_errno=True)
+_mallopt, _capset, _prctl = _libc.mallopt, _libc.capset, _libc.prctl  # looked up here, not in each child anew
 
 
 class Embryo:
@@ -63,7 +64,7 @@ class Embryo:
 
 def forget_what_is_freed() -> None:
     """Have libc overwrite what this process frees, so that no child is forked with data of an earlier job."""
-    _libc.mallopt(_M_PERTURB, _ANY_BYTE)
+    _mallopt(_M_PERTURB, _ANY_BYTE)
 
 
 def _own_pipe(uid: int) -> tuple[int, int]:
@@ -74,10 +75,10 @@ def _own_pipe(uid: int) -> tuple[int, int]:
 def _descend(uid: int, fds: tuple[int, ...]) -> None:
     """Give up everything, and say so. A process that cannot ends here, without that word."""
     try:
-        _libc.mallopt(_M_PERTURB, 0)  # its own memory is the job's own affair
+        _mallopt(_M_PERTURB, 0)  # its own memory is the job's own affair
         os.setsid()
-        signal.set_wakeup_fd(-1)
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        _signal.set_wakeup_fd(-1)
+        _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
         _take_descriptors(fds)
         _give_up_rights(uid)
         os.chdir(place.WORK)
@@ -102,9 +103,9 @@ def _give_up_rights(uid: int) -> None:
     os.setgroups([])
     os.setresgid(uid, uid, uid)
     os.setresuid(uid, uid, uid)
-    if _libc.capset(_CAPABILITIES_V3, _NONE) != 0:  # a change of ids leaves those that could be inherited
+    if _capset(_CAPABILITIES_V3, _NONE) != 0:  # a change of ids leaves those that could be inherited
         raise OSError(ctypes.get_errno(), "capset")
-    if _libc.prctl(_PR_SET_DUMPABLE, 1, 0, 0, 0) != 0:  # else /dev/stdout and /proc/self would be root's
+    if _prctl(_PR_SET_DUMPABLE, 1, 0, 0, 0) != 0:  # else /dev/stdout and /proc/self would be root's
         raise OSError(ctypes.get_errno(), "prctl")
 
 
@@ -162,8 +163,8 @@ def become(brief: Brief, *, uncounted: int | None) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (brief.limits["open_files"],) * 2)
     if uncounted is not None:
         resource.setrlimit(resource.RLIMIT_NPROC, (brief.limits["pids"] - uncounted,) * 2)
-    os.environ.clear()
-    os.environb.update(brief.env)
+    for name, value in brief.env.items():
+        os.environb[name] = value
     if not brief.has_stdin and not brief.session:
         null = os.open("/dev/null", os.O_RDONLY)
         os.dup2(null, 0)

@@ -2,6 +2,7 @@
 
 A frame is a kind (1 byte), the length of its payload (4 bytes, little endian), a nonce (16 bytes) and the payload. A
 job's payload is a row of parts, each a role (1 byte), the lengths of its name (2) and content (4), name and content.
+The first part is the brief, a row of parts itself: all but the job's program, input and files.
 The host's room `sandbox` has the same tables in `frames.py`, and a test compares the two.
 """
 
@@ -9,17 +10,19 @@ from __future__ import annotations
 
 import os
 import struct
+import time
 
 HEADER = struct.Struct("<BI16s")
 PART = struct.Struct("<BHI")
 NO_NONCE = bytes(16)
 CHUNK = 65_536
+NEVER = float("inf")
 
 JOB, CANCEL, LIST, READ, WRITE, WIPE = range(1, 7)  # from the host
 HELLO, STARTED, STDOUT, STDERR, RESULT, REFUSED, ENTRIES, CONTENT, VALUE = range(16, 25)  # from the runner
 CALL, REPLY = 32, 33  # reserved: calls from the job to the host
 
-LIMIT, ARG, ENV, COMMAND, SESSION, PROGRAM, STDIN, FILE = range(1, 9)  # the roles of parts
+LIMIT, ARG, ENV, COMMAND, SESSION, PROGRAM, STDIN, FILE, BRIEF = range(1, 10)  # the roles of parts
 
 
 class HostGone(Exception):
@@ -27,18 +30,19 @@ class HostGone(Exception):
 
 
 class Intake:
-    """One frame from the host, taken piece by piece: what is not wanted yet stays in the kernel."""
+    """One frame from the host, read in pieces of at most a chunk: what is far ahead stays in the kernel."""
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
-        self._left = HEADER.size
+        self._unread = HEADER.size
+        self._held = memoryview(b"")
         self.kind, size, self.nonce = HEADER.unpack(self.exactly(HEADER.size))
-        self._left = size
+        self._unread = size
 
     @property
     def left(self) -> int:
         """How many bytes of the payload were not taken yet."""
-        return self._left
+        return self._unread + len(self._held)
 
     def exactly(self, size: int) -> bytes:
         """The next `size` bytes."""
@@ -47,12 +51,14 @@ class Intake:
             data += self.some(size - len(data))
         return bytes(data)
 
-    def some(self, most: int) -> bytes:
+    def some(self, most: int) -> memoryview:
         """Up to `most` bytes, at least one."""
-        data = os.read(self._fd, min(most, self._left, CHUNK))
-        if not data:
-            raise HostGone
-        self._left -= len(data)
+        if not self._held:
+            self._held = memoryview(os.read(self._fd, min(self._unread, CHUNK)))
+            if not self._held:
+                raise HostGone
+            self._unread -= len(self._held)
+        data, self._held = self._held[:most], self._held[most:]
         return data
 
     def part(self) -> tuple[int, bytes, int]:
@@ -62,13 +68,42 @@ class Intake:
 
     def skip(self) -> None:
         """Take the rest and forget it."""
-        while self._left:
-            self.some(self._left)
+        while self.left:
+            self.some(self.left)
+
+
+class Outbox:
+    """Frames for the host, those of one moment in one write: each write wakes everybody on the way there."""
+
+    HOLD_S = 0.002
+
+    def __init__(self, fd: int, nonce: bytes) -> None:
+        self._fd = fd
+        self._nonce = nonce
+        self._held = bytearray()
+        self.due = NEVER
+
+    def put(self, kind: int, payload: bytes = b"") -> None:
+        """Have a frame sent, soon."""
+        if not self._held:
+            self.due = time.monotonic() + self.HOLD_S
+        self._held += HEADER.pack(kind, len(payload), self._nonce) + payload
+        if len(self._held) >= CHUNK:
+            self.flush()
+
+    def flush(self) -> None:
+        """Send what is held back, waiting as long as the host takes to read it."""
+        held, self._held, self.due = self._held, bytearray(), NEVER
+        _send(self._fd, held)
 
 
 def write(fd: int, kind: int, nonce: bytes, payload: bytes = b"") -> None:
     """Send one frame, waiting as long as the host takes to read it."""
-    data = memoryview(HEADER.pack(kind, len(payload), nonce) + payload)
+    _send(fd, HEADER.pack(kind, len(payload), nonce) + payload)
+
+
+def _send(fd: int, frames: bytes | bytearray) -> None:
+    data = memoryview(frames)
     while data:
         try:
             data = data[os.write(fd, data) :]

@@ -11,9 +11,9 @@ import sys
 
 _ORDINARY = set(sys.modules)  # what any interpreter has loaded at its start; a job sees no more
 
+import _signal  # noqa: E402 - the public module brings in `enum` and `re`, whose memory each fork would copy
 import gc  # noqa: E402
 import os  # noqa: E402
-import signal  # noqa: E402
 
 import embryo  # noqa: E402
 import frames  # noqa: E402
@@ -21,7 +21,6 @@ import listing  # noqa: E402
 import place  # noqa: E402
 import residue  # noqa: E402
 import script  # noqa: E402
-import session  # noqa: E402
 from counters import Counters  # noqa: E402
 from watch import Watch  # noqa: E402
 
@@ -80,26 +79,28 @@ class Runner:
     def _run(self, intake: frames.Intake, child: embryo.Embryo) -> None:
         nonce = intake.nonce
         try:
-            brief, session = _place(intake, child)
+            brief = _place(intake, child)
         except OSError as fault:
             intake.skip()
             reason = f"its files could not be written: {os.strerror(fault.errno or 0)}"
             frames.write(1, frames.REFUSED, nonce, reason.encode())
             return
-        watch = Watch(child.pid, embryo.Brief(brief).limits, self._milli_cpus, self._counters, nonce, self._wake)
+        told, outbox = embryo.Brief(brief), frames.Outbox(1, nonce)
+        watch = Watch(child.pid, told.limits, self._milli_cpus, self._counters, outbox, self._wake)
         watch.add_output(child.stdout, "stdout", frames.STDOUT)
         watch.add_output(child.stderr, "stderr", frames.STDERR)
-        if session:
+        if told.session:
             watch.add_word(child.done)
-        frames.write(1, frames.STARTED, nonce)
+        outbox.put(frames.STARTED)
         frames.write(child.brief, frames.JOB, frames.NO_NONCE, brief)
         if child.rests:
-            os.kill(child.pid, signal.SIGCONT)  # and never else: a job may have stopped itself already
+            os.kill(child.pid, _signal.SIGCONT)  # and never else: a job may have stopped itself already
         evidence = watch.until_end()
         child.alive = child.rests = bool(evidence["alive"])
         if child.alive and watch.said is not None and watch.said[1]:
-            frames.write(1, frames.VALUE, nonce, watch.said[2:])
-        frames.write(1, frames.RESULT, nonce, frames.lines(evidence))
+            outbox.put(frames.VALUE, watch.said[2:])
+        outbox.put(frames.RESULT, frames.lines(evidence))
+        outbox.flush()
 
 
 def _next_job() -> frames.Intake:
@@ -111,9 +112,9 @@ def _next_job() -> frames.Intake:
     return intake
 
 
-def _place(intake: frames.Intake, child: embryo.Embryo) -> tuple[bytes, bool]:
-    """Put program, input and files where they belong; the child's brief, and whether it is a session."""
-    brief, session = bytearray(), False
+def _place(intake: frames.Intake, child: embryo.Embryo) -> bytes:
+    """Put program, input and files where they belong; the child's brief."""
+    brief = b""
     while intake.left:
         role, name, size = intake.part()
         if role == frames.PROGRAM:
@@ -122,11 +123,9 @@ def _place(intake: frames.Intake, child: embryo.Embryo) -> tuple[bytes, bool]:
             place.receive_file(intake, size, name, child.uid)
         elif role == frames.STDIN:
             place.receive_stdin(intake, size, child.stdin)
-            brief += frames.PART.pack(role, 0, 0)
         else:
-            brief += frames.PART.pack(role, len(name), size) + name + intake.exactly(size)
-            session |= role == frames.SESSION
-    return bytes(brief), session
+            brief = intake.exactly(size)
+    return brief
 
 
 def _answer(asked: frames.Intake, uid: int) -> None:
@@ -161,14 +160,15 @@ def _wake_at_child_end() -> int:
     readable, writable = os.pipe()
     os.set_blocking(readable, False)
     os.set_blocking(writable, False)
-    signal.set_wakeup_fd(writable, warn_on_full_buffer=False)
-    signal.signal(signal.SIGCHLD, lambda *_: None)
+    _signal.set_wakeup_fd(writable, warn_on_full_buffer=False)
+    _signal.signal(_signal.SIGCHLD, lambda *_: None)
     return readable
 
 
 if __name__ == "__main__":
     if os.getpid() != 1:
         raise SystemExit("this is process 1 of a container; anywhere else it would kill what is not its own")
+    os.environ.clear()  # nothing of it is a job's
     embryo.forget_what_is_freed()
     gc.freeze()  # what is here now is the runner's: a job's collections need not look at it
     try:
@@ -185,9 +185,11 @@ if __name__ == "__main__":
     told = embryo.take_brief()
     embryo.become(told, uncounted=_UNCOUNTED[counted_by])
     if told.command:
-        for ignored in (signal.SIGPIPE, signal.SIGXFSZ):
-            signal.signal(ignored, signal.SIG_DFL)  # the interpreter ignores both, and another program would inherit it
+        for ignored in (_signal.SIGPIPE, _signal.SIGXFSZ):
+            _signal.signal(ignored, _signal.SIG_DFL)  # the interpreter ignores both, and it is inherited
         os.execve(told.command[0], [*told.command, *map(os.fsencode, told.args)], os.environb)  # noqa: S606 - the job
     if told.session:
+        import session  # what it stands on is half as much again as the runner
+
         session.run(told, f"{place.PROGRAM}/main.py", place.WORK, set(sys.modules) - _ORDINARY)
     script.run(f"{place.PROGRAM}/main.py", place.WORK, told.args, set(sys.modules) - _ORDINARY)

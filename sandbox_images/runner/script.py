@@ -8,11 +8,11 @@ the interpreter.
 
 from __future__ import annotations
 
+import _signal
 import _weakref
 import atexit
 import gc
 import os
-import signal
 import sys
 
 TYPE_CHECKING = False
@@ -39,12 +39,17 @@ class _Ending:
         self._streams = (sys.stdout, sys.stderr)
         atexit.register(self._last)
 
+    def now(self) -> None:
+        """End here and now where no thread is waited for and no other exit handler called; else return."""
+        if "threading" not in sys.modules and atexit._ncallbacks() == 1:
+            self._last()
+
     def _last(self) -> None:
         """The last exit handler, so what it does is nearly all that the interpreter would still do."""
         if self.interrupted:
             self._flush()
-            signal.signal(signal.SIGINT, signal.SIG_DFL)
-            os.kill(os.getpid(), signal.SIGINT)
+            _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
+            os.kill(os.getpid(), _signal.SIGINT)
         own = [module for name, module in list(sys.modules.items()) if name not in self._ordinary]
         if self._streams != (sys.stdout, sys.stderr) or any(map(_foreign, own)) or not self._flush():
             return
@@ -78,21 +83,33 @@ def run(path: str, work: str, args: list[str], forget: set[str]) -> None:
     sys.orig_argv = ["python3", *sys.argv]
     sys.path[0] = work
     namespace = main_module(path)
-    for name in forget:
-        del sys.modules[name]
+    kept = [sys.modules.pop(name) for name in forget]  # to let them go would be work for nothing
     ending = _Ending({name: module for name, module in sys.modules.items() if name != "__main__"})
+    _execute(path, namespace, ending)
+    del namespace  # from here on only the program holds what is the program's
+    ending.now()
+    del kept
+    raise SystemExit(ending.code)
+
+
+def _execute(path: str, namespace: dict[str, object], ending: _Ending) -> None:
+    """Run the program, and note how it shall end."""
     try:
-        with open(path, "rb") as file:
-            source = file.read()
-        program = compile(source, path, "exec", dont_inherit=True)
-        del source, file, forget, args
-        exec(program, namespace)  # noqa: S102 - running it is what this container is for
+        exec(compile(_read(path), path, "exec", dont_inherit=True), namespace)  # noqa: S102 - what this container is for
     except SystemExit as fault:
         ending.code = exit_code(fault)
     except BaseException as fault:  # noqa: BLE001 - the end of a script that raised
         ending.interrupted = isinstance(fault, KeyboardInterrupt)
         ending.code = tell(fault)
-    raise SystemExit(ending.code)
+
+
+def _read(path: str) -> bytes:
+    """A whole file, without the layers that `open` puts between."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return os.read(fd, os.fstat(fd).st_size)
+    finally:
+        os.close(fd)
 
 
 def main_module(path: str) -> dict[str, object]:

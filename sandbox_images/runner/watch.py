@@ -6,9 +6,9 @@ of all processes together is looked at when it could at the earliest be used up,
 
 from __future__ import annotations
 
+import _signal
 import os
 import select
-import signal
 import time
 
 import frames
@@ -39,13 +39,14 @@ class Watch:
     """Watches from the moment a job is let go until its last process is gone."""
 
     def __init__(
-        self, leader: int, limits: dict[str, int], milli_cpus: int, counters: Counters, nonce: bytes, wake: int
-    ) -> None:
+        self, leader: int, limits: dict[str, int], milli_cpus: int, counters: Counters,
+        outbox: frames.Outbox, wake: int,
+    ) -> None:  # fmt: skip
         self._leader = leader
         self._limits = limits
         self._milli_cpus = milli_cpus
         self._counters = counters
-        self._nonce = nonce
+        self._outbox = outbox
         self._wake = wake
         self._streams: list[Stream] = []
         self._open: dict[int, Stream] = {}
@@ -106,13 +107,13 @@ class Watch:
         The kernel holds off forks while it signals all, so one round is enough; and when no child is left there is no
         process either, since whoever loses its parent becomes a child of process 1.
         """
-        _signal_all(signal.SIGKILL)
+        _signal_all(_signal.SIGKILL)
         self._reap(0)
         return _signal_all(0)
 
     def _rest(self) -> bool:
         """Stop a session's process until its next piece, and kill all others; whether it is at rest, and alone."""
-        os.kill(self._leader, signal.SIGSTOP)
+        os.kill(self._leader, _signal.SIGSTOP)
         _, status = os.waitpid(self._leader, os.WUNTRACED)
         if not os.WIFSTOPPED(status):
             self._status, self._ended = status, time.monotonic()
@@ -158,7 +159,7 @@ class Watch:
         keep = data[: max(0, stream.limit - stream.total)]
         stream.total += len(data)
         if keep:
-            frames.write(1, stream.kind, self._nonce, keep)
+            self._outbox.put(stream.kind, keep)
         if stream.total > stream.limit + FLOOD_BYTES:
             self._end(f"{stream.name}_bytes")
         return True
@@ -178,6 +179,8 @@ class Watch:
 
     def _check_time(self) -> None:
         now = time.monotonic()
+        if now >= self._outbox.due:
+            self._outbox.flush()
         if now >= self._wall_deadline:
             self._end("wall_ms")
         elif now >= self._next_look:
@@ -191,7 +194,7 @@ class Watch:
         return self._began + self._limits["wall_ms"] / 1e3
 
     def _patience_ms(self) -> float:
-        return max(0.0, (min(self._wall_deadline, self._next_look) - time.monotonic()) * 1e3)
+        return max(0.0, (min(self._wall_deadline, self._next_look, self._outbox.due) - time.monotonic()) * 1e3)
 
     def _end(self, cause: str) -> None:
         if self._ended_by is None and self._status is None:
@@ -257,6 +260,6 @@ def _runs(pid: int) -> bool:
 
 def _kill(pid: int) -> None:
     try:
-        os.kill(pid, signal.SIGKILL)
+        os.kill(pid, _signal.SIGKILL)
     except ProcessLookupError:
         return

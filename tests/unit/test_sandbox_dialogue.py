@@ -81,14 +81,11 @@ async def test_a_job_goes_over_in_one_frame_that_carries_its_nonce():
     kind, size, nonce = frames.HEADER.unpack_from(sink.data)
     parts = parts_of(sink.data[frames.HEADER.size :])
     assert (kind, size, nonce) == (Kind.JOB, len(sink.data) - frames.HEADER.size, talking._talk.nonce)
-    assert parts[-5:] == [
-        (3, b"A", b"1"),
-        (4, b"", b"/bin/sh"),
-        (2, b"", b"-v"),
-        (6, b"main.py", b"print()"),
-        (8, b"a", b"x"),
-    ]
-    assert (1, b"stdout_bytes", b"4") in parts
+    (role, _, packed), *others = parts
+    brief = parts_of(packed)
+    assert (role, others) == (9, [(6, b"main.py", b"print()"), (8, b"a", b"x")])
+    assert brief[-3:] == [(3, b"A", b"1"), (4, b"", b"/bin/sh"), (2, b"", b"-v")]
+    assert (1, b"stdout_bytes", b"4") in brief
     assert (told, talking.outcome.evidence.wall_ms) == (["started", ("stdout", b"ab")], 1.5)
 
 
