@@ -52,6 +52,12 @@ class TestMachine:
         with pytest.raises(ValueError, match="does not lead"):
             machine.lead("execute", "approved", "completed")
 
+    def test_what_a_person_gave_up_stays_so(self):
+        """X-31: one decision."""
+        for act in machine.EDGES:
+            with pytest.raises(Conflict, match="the command was discarded"):
+                machine.require(act, "failed", "discarded")
+
 
 class TestCosts:
     """X-15."""

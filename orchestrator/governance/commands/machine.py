@@ -38,8 +38,13 @@ a person (X-31).
 """
 
 
-def require(act: Act, status: Status) -> None:
-    """Raise `Conflict` (`illegal_transition`), naming the state and what it allows, where an act is not legal."""
+def require(act: Act, status: Status, resolution: str | None = None) -> None:
+    """Raise `Conflict` (`illegal_transition`), naming the state and what it allows, where an act is not legal.
+
+    Of what a person has given up (`resolution`), nothing is: a decision is made once.
+    """
+    if resolution is not None:
+        raise Conflict(f"{act} is not possible: the command was {resolution}", extra={"state": status})
     if status in EDGES[act]:
         return
     legal = ", ".join(name for name, edges in EDGES.items() if status in edges and name in _ASKED)
@@ -51,9 +56,9 @@ _ASKED = ("plan", "approve", "reject", "execute", "cancel")
 """Acts that clients ask for on a command that has not ended."""
 
 
-def lead(act: Act, status: Status, to: Status) -> Status:
+def lead(act: Act, status: Status, to: Status, resolution: str | None = None) -> Status:
     """The next status. Raises `Conflict` where the act is not legal, `ValueError` where it leads somewhere else."""
-    require(act, status)
+    require(act, status, resolution)
     if to not in EDGES[act][status]:
         raise ValueError(f"{act} does not lead from {status} to {to}")
     return to

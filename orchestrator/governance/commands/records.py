@@ -36,7 +36,7 @@ def load(tx: Tx, command_id: str, identity_id: str | None = None) -> RowMapping:
 
 def move(tx: Tx, row: RowMapping, act: Act, to: Status, now: str, **values: Any) -> RowMapping:
     """Take a command to its next state, in one update that holds only from the state that was read."""
-    status = lead(act, row["status"], to)
+    status = lead(act, row["status"], to, row["resolution"])
     here = (commands.c.id == row["id"], commands.c.status == row["status"])
     done = tx.execute(update(commands).where(*here).values(status=status, updated_at=now, **values))
     assert done.rowcount == 1, "the writer is alone: nobody changed it in between"

@@ -233,7 +233,7 @@ class Commands:
         """
         person = _person(caller)
         row = await self._store.read(lambda tx: records.load(tx, command_id, context.identity_id))
-        machine.require("discard" if action == "discard" else "retry", row["status"])
+        machine.require("discard" if action == "discard" else "retry", row["status"], row["resolution"])
         if action == "discard":
             return await self._act(command_id, context, lambda tx, now, row: (None, _discarded(tx, row, person, now)))
         if action == "modify":
