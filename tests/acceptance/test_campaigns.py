@@ -5,10 +5,11 @@ import json
 
 import pytest
 
-from tests.campaigns import crashes, flood, hostile, humaneval, mixed, rig
+from tests.campaigns import crashes, flood, hostile, humaneval, mixed, model, races, rig
 from tests.campaigns.report import Report
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow]
+DATABASES = pytest.mark.parametrize("database", ["sqlite", "postgres"], indirect=True)
 
 TASKS = {
     "add": ("def add(a, b):\n    '''The sum.'''\n", "    return a + b\n", "    assert candidate(1, 2) == 3\n"),
@@ -62,6 +63,31 @@ async def test_a_flood_of_output_is_hardly_felt():
 async def test_all_kinds_of_jobs_at_once_are_judged_rightly_without_a_fault():
     """DESIGN 4 "Admission". How memory goes on is seen in minutes, not in the first seconds of a daemon's life."""
     report = await mixed.campaign(seconds=8, clients=16, share=1.0, growth_bytes=60 * 10**6)
+    assert report.holds, told(report)
+
+
+@pytest.fixture
+async def database(request):
+    """A daemon's settings for an empty database."""
+    if request.param == "sqlite":
+        yield {}
+        return
+    server = request.getfixturevalue("postgres_server")
+    async with server.database() as name:
+        yield {"storage__url": server.url(name)}
+
+
+@DATABASES
+async def test_what_may_happen_once_happens_once_though_sixty_four_ask_at_once(database):
+    """3.2: duplicate execute, approve against reject, approve at the deadline, one budget, one scope."""
+    report = await races.campaign(rounds=2, **database)
+    assert report.holds, told(report)
+
+
+@DATABASES
+async def test_the_governor_and_a_model_of_it_say_the_same_whatever_is_asked(database):
+    """3.3: create, plan, approve, reject, execute, cancel, decide, too late, crash, in any order; R4-07, R4-11, R4-12."""
+    report = await model.campaign(examples=8, steps=30, **database)
     assert report.holds, told(report)
 
 
