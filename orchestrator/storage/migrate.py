@@ -6,8 +6,8 @@ from sqlalchemy import Connection, inspect
 from sqlalchemy.schema import CreateSchema
 
 from orchestrator.contracts.errors import StartRefused
+from orchestrator.storage.columns import BLOB_METADATA, BLOBS
 from orchestrator.storage.migrations import FOLDER
-from orchestrator.storage.schema import BLOB_METADATA, BLOBS
 
 
 def migrate(connection: Connection) -> None:

@@ -1,47 +1,26 @@
 """The tables, as SQLAlchemy sees them. The migrations build them; a test compares the two, on each backend."""
 
-from collections.abc import Sequence
-from typing import Any
-
 from sqlalchemy import (
     JSON,
     BigInteger,
     Boolean,
-    CheckConstraint,
     Column,
     ForeignKey,
     Index,
     Integer,
     LargeBinary,
-    MetaData,
     String,
     Table,
     Text,
     UniqueConstraint,
 )
-from sqlalchemy.ext.compiler import compiles
 
-METADATA = MetaData()
-BLOB_METADATA = MetaData()
-BLOBS = "blobs"
+from orchestrator.storage import aftermath
+from orchestrator.storage.columns import BLOB_METADATA, BLOBS, METADATA, Id, Seq, Time, one_of
 
-Time = String(24)
-"""RFC 3339, UTC, milliseconds: sorts as text."""
-Id = String(36)
-Seq = BigInteger().with_variant(Integer, "sqlite")
-"""A number that only grows: 64 bits on both, and on SQLite the row's own number."""
-
-
-@compiles(String, "postgresql")
-def _text(_type: String, _compiler: Any, *, type_expression: Any = None, **_: Any) -> str:
-    """Text without a bound, ordered by its bytes, as SQLite has it: how long a thing may be is for models to say."""
-    return 'TEXT COLLATE "C"' if isinstance(type_expression, Column) else "TEXT"
-
-
-def one_of(column: str, values: Sequence[str]) -> CheckConstraint:
-    """A column that has one of these texts."""
-    return CheckConstraint(f"{column} IN ({', '.join(repr(value) for value in values)})", name=f"{column}_known")
-
+incidents, halts = aftermath.incidents, aftermath.halts
+webhooks, dead_letters = aftermath.webhooks, aftermath.dead_letters
+outputs, effects = aftermath.outputs, aftermath.effects
 
 COMMAND_STATUSES = (
     "created", "planned", "awaiting_approval", "approved", "executing", "completed", "failed", "cancelled",
@@ -235,6 +214,7 @@ execution_plans = Table(
     Column("dependencies", JSON, nullable=False),
     Column("error", String(4000)),
     Column("skip_reason", String(40)),
+    Column("category", String(20)),
     UniqueConstraint("command_id", "step_index"),
     one_of("status", STEP_STATUSES),
     Index("idx_plans_command", "command_id"),

@@ -2,7 +2,7 @@
 
 from alembic import context
 
-from orchestrator.storage.schema import METADATA
+from orchestrator.storage import schema
 
-context.configure(connection=context.config.attributes["connection"], target_metadata=METADATA)
+context.configure(connection=context.config.attributes["connection"], target_metadata=schema.events.metadata)
 context.run_migrations()
