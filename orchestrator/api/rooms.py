@@ -10,7 +10,9 @@ from orchestrator.audit.reading import AuditReader
 from orchestrator.contracts.profiles import ProfileView
 from orchestrator.governance.commands.service import Commands
 from orchestrator.governance.executions import Executions
+from orchestrator.governance.halts import Halts
 from orchestrator.governance.identities import Identities
+from orchestrator.governance.incidents import Incidents
 from orchestrator.governance.keys import Keys
 from orchestrator.governance.sessions import Sessions
 from orchestrator.governance.settings import GovernanceSettings
@@ -39,6 +41,8 @@ class Rooms:
     executions: Executions
     sessions: Sessions
     commands: Commands
+    incidents: Incidents
+    halts: Halts
     host: Host
     desk: Desk
     profiles: Callable[[], list[ProfileView]]

@@ -28,7 +28,9 @@ from orchestrator.governance.commands.service import Commands
 from orchestrator.governance.execution_log import ExecutionLog
 from orchestrator.governance.executions import Executions
 from orchestrator.governance.grants import Grants
+from orchestrator.governance.halts import Halts
 from orchestrator.governance.identities import Identities, Identity
+from orchestrator.governance.incidents import Incidents
 from orchestrator.governance.keys import PREFIX, Keys
 from orchestrator.governance.permits import PermitOffice
 from orchestrator.governance.sessions import Sessions
@@ -81,7 +83,9 @@ async def build(configuration: Configuration, places: Places) -> AsyncIterator[D
         keys = Keys(store, journal, identities, clock)
         await keys.open()
         await _admin_key(places.admin_key, keys, operator)
-        office = PermitOffice(clock, settings.governance.permit_ttl_s)
+        incidents, halts = Incidents(store, journal), Halts(store, journal)
+        await halts.open()
+        office = PermitOffice(clock, settings.governance.permit_ttl_s, incidents.forged)
         grants = Grants(store, journal, office, clock)
         await grants.open(operator)
 
@@ -98,10 +102,10 @@ async def build(configuration: Configuration, places: Places) -> AsyncIterator[D
         )
         await sandbox.start()
         stack.push_async_callback(sandbox.close)
-        executions = Executions(sandbox, grants, ExecutionLog(journal, store, blobs), clock, metrics, supervisor)
+        executions = Executions(sandbox, grants, ExecutionLog(journal, store, blobs), halts, clock, metrics, supervisor)
         await executions.open()
         stack.push_async_callback(executions.drain, 0)
-        sessions = Sessions(sandbox, sandbox.sessions, executions, grants, journal, store, clock, supervisor)
+        sessions = Sessions(sandbox, sandbox.sessions, executions, grants, halts, journal, store, clock, supervisor)
         await sessions.load()
         sandbox.sessions.on_ended = sessions.ended
         stack.push_async_callback(sessions.close)
@@ -124,14 +128,16 @@ async def build(configuration: Configuration, places: Places) -> AsyncIterator[D
         )
         await host.start()
         stack.push_async_callback(host.close)
-        desk = Desk(host, bus, grants, journal, store, blobs, clock, metrics, settings.routing, settings.governance)
+        desk = Desk(
+            host, bus, grants, halts, journal, store, blobs, clock, metrics, settings.routing, settings.governance
+        )
         services.desk = desk
         bus.serve(HANDLE, host.handle_message)
 
         calls = Calls(bus, office, clock)
         runner = Runner(store, journal, blobs, calls, clock, supervisor, settings.governance)
         planning = Planning(store, journal, blobs, host, desk.rank, clock, settings.governance)
-        commands = Commands(store, journal, planning, runner, clock, settings.governance)
+        commands = Commands(store, journal, planning, runner, halts, clock, settings.governance)
         await commands.open()
         supervisor.root("commands.expiry", commands.keep_expiring())
 
@@ -152,6 +158,8 @@ async def build(configuration: Configuration, places: Places) -> AsyncIterator[D
             executions=executions,
             sessions=sessions,
             commands=commands,
+            incidents=incidents,
+            halts=halts,
             host=host,
             desk=desk,
             profiles=sandbox.profiles,

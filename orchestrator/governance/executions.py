@@ -12,6 +12,7 @@ from orchestrator.contracts.executions import Execution, ExecutionRequest, Limit
 from orchestrator.contracts.permits import Permit
 from orchestrator.governance.execution_log import ExecutionLog
 from orchestrator.governance.grants import EXECUTE, Grants
+from orchestrator.governance.halts import Halts
 from orchestrator.kernel.clock import Clock, rfc3339
 from orchestrator.kernel.ids import new_id
 from orchestrator.kernel.metrics import Metrics
@@ -104,12 +105,13 @@ class Executions:
     """Governed executions, running and past."""
 
     def __init__(
-        self, sandbox: SandboxPort[Any], grants: Grants, log: ExecutionLog, clock: Clock, metrics: Metrics,
-        supervisor: Supervisor,
+        self, sandbox: SandboxPort[Any], grants: Grants, log: ExecutionLog, halts: Halts, clock: Clock,
+        metrics: Metrics, supervisor: Supervisor,
     ) -> None:  # fmt: skip
         self._sandbox = sandbox
         self._grants = grants
         self._log = log
+        self._halts = halts
         self._clock = clock
         self._metrics = metrics
         self._supervisor = supervisor
@@ -189,6 +191,8 @@ class Executions:
         execution_id, created_at = new_id(), rfc3339(self._clock.now())
         try:
             admitted = self._sandbox.admit(request)
+            if query_id is None:  # what a query that runs wants run is its own way to its end
+                self._halts.check()
             permit = self._grants.permit(EXECUTE, execution_id, caller)
         except OrchestratorError as fault:
             await self._log.refused(execution_id, caller, facts, fault, None)

@@ -2,6 +2,7 @@
 
 import hmac
 import secrets
+from collections.abc import Callable
 from hashlib import blake2b
 from typing import Literal
 
@@ -11,13 +12,18 @@ from orchestrator.contracts.permits import Permit
 from orchestrator.kernel.clock import Clock
 from orchestrator.kernel.ids import new_id
 
+Forged = Callable[[Permit, str, str, str], None]
+"""Told of a permit that never was, or never was for this: its capability, its subject, and why."""
+_EXPIRED = "it has expired"
+
 
 class PermitOffice:
     """Issues permits, sealed with a secret that lives as long as the process, and lets each be used once."""
 
-    def __init__(self, clock: Clock, ttl_s: float) -> None:
+    def __init__(self, clock: Clock, ttl_s: float, forged: Forged | None = None) -> None:
         self._clock = clock
         self._ttl_s = ttl_s
+        self._forged = forged
         self._secret = secrets.token_bytes(32)
         self._open: dict[str, float] = {}
 
@@ -42,6 +48,8 @@ class PermitOffice:
         """Consume a permit: `contracts.permits.PermitCheck`. Raises `Forbidden` (`permit_invalid`), naming why."""
         fault = self._fault(permit, capability, subject)
         if fault is not None:
+            if fault != _EXPIRED and self._forged is not None:
+                self._forged(permit, capability, subject, fault)
             raise Forbidden(f"no permit for {capability}: {fault}", code="permit_invalid")
         del self._open[permit.id]
 
@@ -55,7 +63,7 @@ class PermitOffice:
         if permit.id not in self._open:
             return "it has been used"
         if self._clock.monotonic() > permit.expires_at:
-            return "it has expired"
+            return _EXPIRED
         return None
 
     def _seal(self, fields: tuple[str | float, ...]) -> bytes:

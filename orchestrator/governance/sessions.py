@@ -16,6 +16,7 @@ from orchestrator.contracts.permits import Permit
 from orchestrator.contracts.sessions import PieceRequest, Session, SessionFile, SessionRequest
 from orchestrator.governance.executions import Executions, Running
 from orchestrator.governance.grants import EXECUTE, Grants
+from orchestrator.governance.halts import Halts
 from orchestrator.kernel.clock import Clock, rfc3339
 from orchestrator.kernel.ids import new_id
 from orchestrator.kernel.tasks import Supervisor
@@ -70,13 +71,14 @@ class Sessions:
     """Sessions, open and past."""
 
     def __init__(
-        self, sandbox: OpenPort, live: LivePort, executions: Executions, grants: Grants, journal: Journal, store: Store,
-        clock: Clock, supervisor: Supervisor,
+        self, sandbox: OpenPort, live: LivePort, executions: Executions, grants: Grants, halts: Halts, journal: Journal,
+        store: Store, clock: Clock, supervisor: Supervisor,
     ) -> None:  # fmt: skip
         self._sandbox = sandbox
         self._live = live
         self._executions = executions
         self._grants = grants
+        self._halts = halts
         self._journal = journal
         self._store = store
         self._clock = clock
@@ -96,6 +98,7 @@ class Sessions:
 
     async def open(self, request: SessionRequest, caller: Caller) -> Session:
         """Open a session for a caller."""
+        self._halts.check()
         session_id, created_at = new_id(), rfc3339(self._clock.now())
         permit = self._grants.permit(EXECUTE, session_id, caller)
         await self._sandbox.open_session(session_id, request, permit=permit)

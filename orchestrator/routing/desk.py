@@ -20,6 +20,7 @@ from orchestrator.contracts.model import JsonObject
 from orchestrator.contracts.permits import Permit
 from orchestrator.contracts.queries import QueryRequest, Route
 from orchestrator.governance.grants import Grants
+from orchestrator.governance.halts import Halts
 from orchestrator.governance.settings import GovernanceSettings
 from orchestrator.host.calls import HANDLE, Call, HandleMessage, Reply
 from orchestrator.host.host import Host
@@ -64,6 +65,7 @@ class Desk:
         host: Host,
         bus: Bus,
         grants: Grants,
+        halts: Halts,
         journal: Journal,
         store: Store,
         blobs: Blobs,
@@ -75,6 +77,7 @@ class Desk:
         self._host = host
         self._bus = bus
         self._grants = grants
+        self._halts = halts
         self._journal = journal
         self._store = store
         self._blobs = blobs
@@ -148,6 +151,8 @@ class Desk:
         self._check_intent(request.intent, caller)
         if request.dry_run:
             return await self._routed_only(trip)
+        if trip.parent is None:
+            self._halts.check()
         plugin = self._host.table().get(trip.plugin)
         if plugin is None:
             raise Invalid(f"the plugin {trip.plugin} was removed just now", code="no_route")

@@ -15,13 +15,15 @@ async def alive(call: Call) -> web.Response:
 async def ready(call: Call) -> web.Response:
     """Whether queries are served, part by part.
 
-    503 until first ready, while draining and without a store; an engine that went later is 200 and `degraded`.
+    503 until first ready, while draining or halted, and without a store; an engine that went later is 200, `degraded`.
     """
     checks = call.rooms.checks()
     faults = {name for name, check in checks.items() if check["status"] != "ok"}
     store_gone = checks.get("store", {}).get("status") == "failed"
     if call.rooms.draining:
         status, code = "draining", 503
+    elif call.rooms.halts.current is not None:
+        status, code = "halted", 503
     elif not call.rooms.started or store_gone:
         status, code = "starting" if not call.rooms.started else "failed", 503
     else:

@@ -8,6 +8,7 @@ from sqlalchemy import RowMapping, delete, insert, select, update
 from orchestrator.audit.entries import Entry
 from orchestrator.contracts.errors import NotFound
 from orchestrator.contracts.model import JsonObject
+from orchestrator.governance import incidents
 from orchestrator.governance.commands import approvals, journal
 from orchestrator.governance.commands.machine import Act, Status, lead
 from orchestrator.storage.port import Tx
@@ -51,6 +52,11 @@ def event(row: RowMapping, topic: str, actor: str, outcome: str = "ok", **data: 
         "sphere": row["sphere"], "status": row["status"], "timestamp": row["updated_at"], **data,
     }  # fmt: skip
     return Entry(topic, row["id"], actor, outcome, payload, row["identity_id"], approval_id, NAMES.get(topic))
+
+
+def violation(tx: Tx, row: RowMapping, kind: str, detail: str, now: str) -> Entry:
+    """What is told of a command that was stopped hard: an incident, of which its identity hears, too (R4-33)."""
+    return incidents.opened(tx, kind, row["id"], detail, now, row["identity_id"])
 
 
 def replace_plan(

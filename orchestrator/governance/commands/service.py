@@ -18,6 +18,7 @@ from orchestrator.governance.commands import approvals, budgets, locks, machine,
 from orchestrator.governance.commands.drafts import Draft
 from orchestrator.governance.commands.planning import Planning, digest_of
 from orchestrator.governance.commands.runner import Run, Runner, lock_scope
+from orchestrator.governance.halts import Halts
 from orchestrator.governance.identities import Context
 from orchestrator.governance.settings import GovernanceSettings
 from orchestrator.kernel.clock import Clock, later, rfc3339
@@ -28,19 +29,21 @@ from orchestrator.storage.schema import commands
 Written = tuple[Any, list[Entry]]
 log = structlog.get_logger("commands")
 _OFTEN_S, _SELDOM_S = 0.2, 30.0
+_CHANGED = "what was approved is not what would have run: a tool or the rules have changed since"
 
 
 class Commands:
     """All commands of this store (seed 004, CONTRACT 5)."""
 
     def __init__(
-        self, store: Store, journal: Journal, planning: Planning, runner: Runner, clock: Clock,
-        settings: GovernanceSettings,
+        self, store: Store, journal: Journal, planning: Planning, runner: Runner, halts: Halts,
+        clock: Clock, settings: GovernanceSettings,
     ) -> None:  # fmt: skip
         self._store = store
         self._journal = journal
         self.planning = planning
         self._runner = runner
+        self._halts = halts
         self._clock = clock
         self._settings = settings
 
@@ -86,7 +89,8 @@ class Commands:
             locks.release(tx, lock_scope(row["context_id"]), row["id"])
             records.stop_steps(tx, row, now, str(fault))
             failed = records.move(tx, row, "fail", "failed", now, failure={"error": fault})
-            return 0, [records.event(failed, "command.execution_failed", "daemon", "failed", failure=failed["failure"])]
+            told = records.event(failed, "command.execution_failed", "daemon", "failed", failure=failed["failure"])
+            return 0, [told, records.violation(tx, failed, "digest_mismatch", str(fault), now)]
 
         fence = await self._journal.write(work)
         if fence and draft is not None:
@@ -139,7 +143,7 @@ class Commands:
         if asked.modifications is not None:
             await self.planning.modify(row, asked.modifications, context, caller)
             return await self.get(command_id, context)
-        paused = row["execution_id"] is not None
+        paused = row["execution_id"] is not None and self._halts.current is None
         draft = await self.planning.draft_of(row) if paused else None
         begun = {"fence": 0}
 
@@ -190,6 +194,7 @@ class Commands:
         if row["status"] == "executing":
             return str(row["execution_id"])
         machine.require("execute", row["status"])
+        self._halts.check()
         draft = await self.planning.draft_of(row)
         digest = digest_of(row, draft)
         execution_id, begun = new_id(), {"fence": 0}
@@ -262,7 +267,8 @@ class Commands:
         if fault.code == "plan_changed" and row["status"] == "approved":  # a tool is another one now: ask again
             approvals.void(tx, row["id"])
             row = records.move(tx, row, "void", "awaiting_approval", now)
-            return [records.event(row, "command.approval_voided", "daemon", "plan_changed")]
+            voided = records.event(row, "command.approval_voided", "daemon", "plan_changed")
+            return [voided, records.violation(tx, row, "digest_mismatch", _CHANGED, now)]
         if fault.code != "approval_expired":
             return []
         return self._cancelled(tx, row, "expire", now, "daemon", "expired", None)
