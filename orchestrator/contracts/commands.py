@@ -150,6 +150,7 @@ class StepView(View):
     dependencies: list[str]
     params: JsonObject
     error: str | None
+    category: str | None = Field(None, description="Of a step that failed: one of R4-48's six.")
     output_reference: JsonObject | None = None
     output: Any = None
 

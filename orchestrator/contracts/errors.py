@@ -55,6 +55,12 @@ class Forbidden(OrchestratorError):
     default_code = "scope_missing"
 
 
+class Violation(Forbidden):
+    """Not merely not allowed: it must never happen (X-05). Whoever raises it has stopped it; it becomes an incident."""
+
+    default_code = "policy_violation"
+
+
 class NotFound(OrchestratorError):
     """Not there, or not the caller's to see."""
 

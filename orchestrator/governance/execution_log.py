@@ -15,6 +15,7 @@ from orchestrator.contracts.callers import Caller, Scope
 from orchestrator.contracts.errors import NotFound, OrchestratorError
 from orchestrator.contracts.executions import Execution, ExecutionRequest, Limits
 from orchestrator.contracts.permits import Permit
+from orchestrator.governance import alarms
 from orchestrator.storage.blobs import Blobs
 from orchestrator.storage.bulk import insert_rows
 from orchestrator.storage.port import Store, Tx
@@ -61,9 +62,14 @@ class ExecutionLog:
         entry = Entry("sandbox.started", execution_id, caller.owner, "started", data, caller.owner, permit.basis_id)
         return self._journal.append(entry, parts=[kept, (_insert, row)])
 
-    async def finish(self, outcome: Execution, caller: Caller, permit: Permit, facts: dict[str, Any]) -> None:
-        """Write how it ended; durable when this returns."""
-        await self._finish(outcome, _completed(outcome, caller, permit, facts))
+    async def finish(
+        self, outcome: Execution, limits: Limits, caller: Caller, permit: Permit, facts: dict[str, Any]
+    ) -> None:
+        """Write how it ended, and which limits it came near to; durable when this returns."""
+        near = alarms.of_execution(outcome.usage, limits)
+        about = (outcome.id, caller.owner)
+        told = [Entry("sandbox.alert", *about, one["limit"], one, caller.owner, permit.basis_id) for one in near]
+        await self._finish(outcome, _completed(outcome, caller, permit, facts), *told)
 
     async def lost(self, execution_id: str) -> None:
         """Write of one that a dead daemon left behind what is true of it: it may have run."""
@@ -118,7 +124,7 @@ class ExecutionLog:
         found = [Execution.model_validate(_summary(row)) for row in rows]
         return [execution.model_dump(mode="json", exclude=set(_OUTPUTS)) for execution in found]
 
-    async def _finish(self, outcome: Execution, entry: Entry) -> None:
+    async def _finish(self, outcome: Execution, entry: Entry, *more: Entry) -> None:
         dump = outcome.model_dump(mode="json", exclude_none=True)
         outputs = {name: found for name in _OUTPUTS if (found := dump.pop(name, None))}
         parts, ref = [], None
@@ -127,7 +133,7 @@ class ExecutionLog:
             parts.append(kept)
             entry.data["outputs_ref"] = ref
         ended = {"of": outcome.id, "to_status": outcome.status, "to_summary": dump, "to_outputs_ref": ref}
-        await self._journal.append(entry, parts=[*parts, (_update, ended)])
+        await self._journal.append(entry, *more, parts=[*parts, (_update, ended)])
 
 
 _ENDED = (

@@ -216,7 +216,7 @@ class Executions:
             )  # fmt: skip
             await begun
             outcome = running.complete(outcome)
-            await self._log.finish(outcome, caller, permit, facts)
+            await self._log.finish(outcome, running.admitted.limits, caller, permit, facts)
         except OrchestratorError as fault:
             await begun
             await self._log.refused(running.id, caller, facts, fault, permit)

@@ -25,4 +25,10 @@ class GovernanceSettings(Model):
     estimated_gib: float = Field(0.125, gt=0, description="What memory a step is estimated to hold.")
     cpu_s_usd: float = Field(0.00002, ge=0, le=1e6, description="Price of a processor's second, so that budgets bite.")
     gib_s_usd: float = Field(0.000003, ge=0, le=1e6, description="Price of a GiB of memory for a second.")
+    overspend_tolerance: float = Field(
+        0.1,
+        ge=0,
+        le=10,
+        description="How far past a budget, as a share of it, a command may come before it is stopped.",
+    )
     permit_ttl_s: float = Field(300.0, gt=0, description="How long a permit that is not used stays good.")

@@ -223,3 +223,126 @@ async def handle(request):
         await daemon.admin.post("/v1/resume", json={"reason": "fine"})
         assert (await person.ask("POST", f"{path}/execute")).status == 202
         assert (await person.ended(path))["status"] == "completed"
+
+
+ODD = """
+import asyncio
+from orchestrator.contracts.errors import Violation
+PLUGIN = {"intents": ["odd"], "timeout_s": 0.3}
+async def handle(request):
+    how = request.params["how"]
+    if how == "violation": raise Violation("it reached for what is not its own")
+    if how == "memory": raise MemoryError("too much")
+    if how == "slow": await asyncio.sleep(60)
+    if how == "late": await asyncio.sleep(0.27)
+    raise ValueError("on purpose")
+"""
+
+
+async def odd(person: Person, tmp_path: Path, *hows: str, **more: object) -> str:
+    """A command whose steps go wrong like this, as its address when it has ended."""
+    (tmp_path / "plugins" / "odd.py").write_text(ODD)
+    path = await person.make(of_steps(*(step(how, {"how": how}, name="odd") for how in hows)), **more)
+    async with asyncio.timeout(10):
+        while (await person.ask("POST", f"{path}/plan")).status != 201:
+            await asyncio.sleep(0.01)
+    await person.ask("POST", f"{path}/approve", {"approved": True})
+    await person.ask("POST", f"{path}/execute")
+    await person.ended(path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("how", "category"),
+    [("memory", "memory_limit"), ("slow", "timeout"), ("crash", "crash"), ("violation", "policy_violation")],
+)
+async def test_a_failed_step_says_in_one_of_six_words_why(person: Person, tmp_path: Path, how, category) -> None:
+    """R4-48."""
+    path = await odd(person, tmp_path, how)
+    (failed,) = (await person.ask("GET", f"{path}/plan")).json["steps"]
+    assert (failed["status"], failed["category"]) == ("failed", category)
+    assert (await person.ask("GET", f"{path}/status")).json["failure"]["category"] == category
+
+
+async def test_a_violation_stops_the_command_hard_and_is_an_incident_of_its_identity(person, daemon, tmp_path) -> None:
+    """R4-33, X-05: violation severity; the person hears of it at once, as an event of his own."""
+    heard: list[str | None] = []
+    subscription = daemon.daemon.bus.subscribe("incident.*", lambda event: heard.append(event.owner), name="test")
+    path = await odd(person, tmp_path, "violation", "crash")
+    told = (await person.ask("GET", f"{path}/status")).json
+    assert (told["status"], told["open"], told["failure"]["stepIndex"]) == ("failed", True, 0)
+    (found,) = await incidents(daemon)
+    assert (found["kind"], f"/v1/commands/{found['subject']}") == ("policy_violation", path)
+    assert heard == [person.headers["x-identity-id"]]
+    assert [one["status"] for one in (await person.ask("GET", f"{path}/plan")).json["steps"]] == ["failed", "skipped"]
+    subscription.close()
+
+
+async def test_spending_past_a_budget_and_its_tolerance_stops_the_command(tmp_path: Path) -> None:
+    """R4-33, 3.2 "actual cost > estimate": the step failed, nothing more runs, an incident says how much."""
+    (tmp_path / "plugins").mkdir()
+    (tmp_path / "plugins" / "echo.py").write_text(ECHO)
+    (tmp_path / "plugins" / "dear.py").write_text(
+        'PLUGIN = {"intents": ["dear"]}\nasync def handle(request):\n    import asyncio; await asyncio.sleep(0.1)\n'
+    )
+    settings = {**SETTINGS, "governance__estimated_cpu_s": 0.01, "governance__cpu_s_usd": 1.0}
+    async with running(tmp_path / "state", [tmp_path / "plugins"], **settings) as daemon:
+        person = await person_of(daemon)
+        steps = of_steps(step("a", {}, name="dear"), step("b", {}))
+        path = await person.make(steps, constraints={"maxBudget": 0.05})
+        assert (await person.ask("POST", f"{path}/plan")).status == 201
+        await person.ask("POST", f"{path}/approve", {"approved": True})
+        await person.ask("POST", f"{path}/execute")
+        told = await person.ended(path)
+        assert (told["status"], told["failure"]["category"]) == ("failed", "token_limit")
+        assert "spent of the command's $0.050000" in told["failure"]["error"]
+        assert [one["status"] for one in (await person.ask("GET", f"{path}/plan")).json["steps"]] == [
+            "failed", "skipped",
+        ]  # fmt: skip
+        assert [one["kind"] for one in await incidents(daemon)] == ["budget_overspent"]
+
+
+async def test_whoever_is_near_a_limit_is_told_before_it_bites(person: Person, daemon: Running, tmp_path: Path) -> None:
+    """R4-48: 90 % of the tokens, 80 % of the time, as events."""
+    heard: list[dict[str, object]] = []
+    subscription = daemon.daemon.bus.subscribe("command.alert", lambda event: heard.append(event.data), name="test")
+    await odd(person, tmp_path, "late", maxBudget={"tokens": 1})
+    assert [(one["limit"], one["metadata"]) for one in heard] == [
+        ("time", {"stepIndex": 0}), ("tokens", {"stepIndex": 0}),
+    ]  # fmt: skip
+    assert (heard[1]["used"], heard[1]["most"]) == (1, 1)
+    subscription.close()
+
+
+@pytest.mark.parametrize("superseded", [False, True])
+async def test_a_write_with_a_stale_token_is_refused_and_an_incident(person, daemon, tmp_path, superseded) -> None:
+    """3.2 "lock leakage": the command fails where nobody works at it, and goes on where another run does."""
+    source = f"""
+import asyncio, pathlib
+PLUGIN = {{"intents": ["linger"], "effects": "versioned"}}
+HERE = pathlib.Path({str(tmp_path)!r})
+async def handle(request):
+    (HERE / "begun").touch()
+    while not (HERE / "go").exists(): await asyncio.sleep(0.005)
+    (HERE / "ended").touch()
+"""
+    (tmp_path / "plugins" / "slow.py").write_text(source)
+    path = await person.make(json.dumps({"capability": "linger"}))
+    async with asyncio.timeout(10):
+        while (await person.ask("POST", f"{path}/plan")).status != 201:
+            await asyncio.sleep(0.01)
+    await person.ask("POST", f"{path}/approve", {"approved": True})
+    await person.ask("POST", f"{path}/execute")
+    async with asyncio.timeout(10):
+        while not (tmp_path / "begun").exists():
+            await asyncio.sleep(0.005)
+    change = "token = token + 1" if superseded else "lease_until = '2000-01-01T00:00:00.000Z'"
+    await daemon.daemon.rooms.store.write(lambda tx: tx.exec_driver_sql(f"UPDATE scope_locks SET {change}") and None)
+    (tmp_path / "go").touch()
+    async with asyncio.timeout(10):
+        while not (found := await incidents(daemon)):
+            await asyncio.sleep(0.01)
+    assert (found[0]["kind"], found[0]["subject"]) == ("stale_fence", path.rpartition("/")[2])
+    told = (await person.ask("GET", f"{path}/status")).json
+    assert told["status"] == ("executing" if superseded else "failed")
+    assert not (await person.ask("GET", f"{path}/plan")).json["steps"][0]["output"]

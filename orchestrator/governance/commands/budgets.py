@@ -11,6 +11,8 @@ from sqlalchemy import delete, insert, or_, select, update
 
 from orchestrator.contracts.costs import Bound, Cost
 from orchestrator.contracts.errors import Invalid
+from orchestrator.contracts.model import JsonObject
+from orchestrator.governance import alarms
 from orchestrator.storage.port import Tx
 from orchestrator.storage.schema import budgets, reservations
 
@@ -48,6 +50,27 @@ def spend(tx: Tx, command_id: str, used: Cost) -> bool:
         left = {"micros": held["micros"] - micros, "tokens": held["tokens"] - tokens}
         tx.execute(update(reservations).where(here).values(**left))
     return within
+
+
+def overspent(tx: Tx, command_id: str, tolerance: float) -> str | None:
+    """Which budget a command has come past by more than the tolerance, in words; None while all of them hold."""
+    for row in _scopes(tx, command_id):
+        for kind, show in (("micros", _dollars), ("tokens", str)):
+            cap, spent = row[f"cap_{kind}"], row[f"spent_{kind}"]
+            if cap is not None and spent > cap * (1 + tolerance):
+                what = row["scope"].partition(":")[0]
+                return f"{show(spent)} {'' if kind == 'micros' else 'tokens '}spent of the {what}'s {show(cap)}"
+    return None
+
+
+def near(tx: Tx, command_id: str, used: Cost) -> list[JsonObject]:
+    """Budgets of which what was used just now reached the share of tokens that is worth an alarm (R4-48)."""
+    told = []
+    for row in _scopes(tx, command_id):
+        cap, spent = row["cap_tokens"], row["spent_tokens"]
+        if alarms.crossed(spent - used.tokens, spent, cap, alarms.TOKENS):
+            told.append({**alarms.alarm("tokens", spent, cap), "scope": row["scope"]})
+    return told
 
 
 def release(tx: Tx, command_id: str) -> None:
@@ -94,6 +117,12 @@ def _move(tx: Tx, scope: str, micros: int, tokens: int, used: Cost) -> None:
 def _held(tx: Tx, command_id: str) -> list[Mapping[str, Any]]:
     query = select(reservations).where(reservations.c.command_id == command_id).order_by(reservations.c.scope)
     return [dict(row) for row in tx.execute(query).mappings()]
+
+
+def _scopes(tx: Tx, command_id: str) -> list[Mapping[str, Any]]:
+    """The budgets of which a command holds a part."""
+    held = select(reservations.c.scope).where(reservations.c.command_id == command_id)
+    return [dict(row) for row in tx.execute(select(budgets).where(budgets.c.scope.in_(held))).mappings()]
 
 
 def _exceeded(tx: Tx, scope: str, wanted: Cost) -> Invalid:

@@ -44,7 +44,7 @@ class Calls:
         permit = self._office.issue(
             capability.permit_for, call_id, caller, "approval", approval["id"], approval["decided_by"]
         )
-        seconds = min(capability.timeout_s, LONGEST_S if step.step.timeout is None else step.step.timeout / 1e3)
+        seconds = longest_s(step)
         text = params.get("text", step.step.description)
         request = {
             "id": call_id, "text": text if isinstance(text, str) else step.step.description,
@@ -55,6 +55,12 @@ class Calls:
         reply: Reply = await self._bus.ask(HANDLE, HandleMessage(capability.tool, request, call))
         _check(capability.output_schema, reply.value, "step_output", "the output")
         return reply.encoded
+
+
+def longest_s(step: DraftStep) -> float:
+    """How long a step's capability may take."""
+    own = LONGEST_S if step.step.timeout is None else step.step.timeout / 1e3
+    return own if step.capability is None else min(step.capability.timeout_s, own)
 
 
 def inline(output: bytes) -> Any:

@@ -105,7 +105,7 @@ def rows(draft: Draft, command_id: str, new_id: Any, now: str) -> list[dict[str,
             "estimated_tokens": one.estimate.tokens, "estimated_cost": one.estimate.model_dump(mode="json"),
             "requires_approval": one.requires_approval, "status": "pending", "created_at": now,
             "step_id": one.step.id, "type": one.step.type, "effects": one.effects,
-            "dependencies": needed(one.step), "error": None, "skip_reason": None,
+            "dependencies": needed(one.step), "error": None, "skip_reason": None, "category": None,
         }
         for one in draft.steps
     ]  # fmt: skip

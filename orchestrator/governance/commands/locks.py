@@ -50,6 +50,13 @@ def holds(tx: Tx, scope: str, holder: str, token: int, now: str) -> bool:
     return tx.execute(select(scope_locks.c.token).where(*_own(scope, holder, token, now))).first() is not None
 
 
+def superseded(tx: Tx, scope: str, holder: str, token: int) -> bool:
+    """Whether the same holder has taken the scope again since, with a later token: another run of it goes on."""
+    c = scope_locks.c
+    later = (c.scope == scope, c.holder == holder, c.token > token)
+    return tx.execute(select(c.token).where(*later)).first() is not None
+
+
 def release(tx: Tx, scope: str, holder: str) -> None:
     """Let go of a scope. May be called again."""
     tx.execute(delete(scope_locks).where(scope_locks.c.scope == scope, scope_locks.c.holder == holder))

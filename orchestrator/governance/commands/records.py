@@ -104,7 +104,7 @@ def stop_steps(tx: Tx, row: RowMapping, now: str, why: str) -> None:
     """Of a command that ends before its plan: what ran has failed, and what did not begin is skipped."""
     c = execution_plans.c
     here = c.command_id == row["id"]
-    ended = {"status": "failed", "error": why}
+    ended = {"status": "failed", "error": why, "category": "crash"}
     tx.execute(update(execution_plans).where(here, c.status == "running").values(**ended))
     left = {"status": "skipped", "error": why, "skip_reason": "cancelled"}
     tx.execute(update(execution_plans).where(here, c.status.in_(("pending", "approved"))).values(**left))

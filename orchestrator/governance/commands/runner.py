@@ -12,24 +12,33 @@ from datetime import datetime
 from typing import Any
 
 import structlog
-from sqlalchemy import RowMapping, insert, update
+from sqlalchemy import RowMapping, update
 
 from orchestrator.audit.entries import Entry
 from orchestrator.audit.journal import Journal
-from orchestrator.contracts.costs import Cost
-from orchestrator.contracts.errors import OrchestratorError, Unavailable
+from orchestrator.contracts.errors import OrchestratorError, Unavailable, Violation
 from orchestrator.contracts.plans import StepResult
-from orchestrator.governance.commands import approvals, budgets, drafts, journal, locks, records, retries
-from orchestrator.governance.commands.calls import Calls, inline
+from orchestrator.governance import alarms
+from orchestrator.governance.commands import (
+    approvals,
+    budgets,
+    drafts,
+    failures,
+    journal,
+    locks,
+    records,
+    retries,
+)
+from orchestrator.governance.commands.calls import Calls, inline, longest_s
 from orchestrator.governance.commands.drafts import Draft, DraftStep
+from orchestrator.governance.commands.endings import alarm_of, keep_result, step_ended
 from orchestrator.governance.settings import GovernanceSettings
 from orchestrator.kernel.clock import Clock, later, rfc3339
-from orchestrator.kernel.ids import new_id
 from orchestrator.kernel.tasks import Supervisor
 from orchestrator.plans import scheduling, waits
 from orchestrator.storage.blobs import Blobs
 from orchestrator.storage.port import Store, Tx
-from orchestrator.storage.schema import execution_plans, execution_results
+from orchestrator.storage.schema import execution_plans
 
 log = structlog.get_logger("commands")
 Sleep = Callable[[float], Awaitable[None]]
@@ -40,6 +49,10 @@ MAX_CRASHES = 3
 
 class Stale(Exception):
     """The command is not ours to work at any more: it was cancelled, or its scope was lost."""
+
+
+class Lost(Stale):
+    """The command executes, and the token with which we work at it does not hold its scope (3.2 "lock leakage")."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +138,8 @@ class Runner:
                             await asyncio.gather(*(self._step(run, step) for step in todo))
                 except TimeoutError:
                     await self._give_up(run, "the command's maxDuration was over")
+                except Lost:
+                    await self._journal.write(lambda tx: self._lost(tx, run))
                 except Stale:
                     raise
                 except Exception as fault:  # whatever it is, nobody may wait for this command for ever
@@ -161,9 +176,22 @@ class Runner:
         entries = []
         for attempt in journal.under_way(tx, run.command_id, run.plan_version):
             step = run.draft.steps[attempt["step_index"]]
-            entries.append(_step_ended(tx, row, step, "failed", why))
+            entries.append(step_ended(tx, row, step, "failed", why, category="timeout"))
         records.stop_steps(tx, row, now, why)
         return None, [*entries, self._finish(tx, row, "failed", now)]
+
+    def _lost(self, tx: Tx, run: Run) -> tuple[None, list[Entry]]:
+        """Write down that we would have written with a stale token; the command fails unless another run goes on."""
+        row, now = records.load(tx, run.command_id), self._store.now(tx)
+        why = f"the lease of {run.scope} was over, and its token {run.fence} is stale"
+        if row["status"] != "executing" or locks.superseded(tx, run.scope, run.command_id, run.fence):
+            return None, [records.violation(tx, row, "stale_fence", why, now)]
+        return None, self._stopped(tx, row, Violation(why, code="stale_fence"), now)
+
+    def _stopped(self, tx: Tx, row: RowMapping, fault: Violation, now: str) -> list[Entry]:
+        """The hard stop of a command in which something happened that must not (R4-33)."""
+        records.stop_steps(tx, row, now, fault.detail)
+        return [self._finish(tx, row, "failed", now), records.violation(tx, row, fault.code, fault.detail, now)]
 
     async def _keep_lock(self, run: Run) -> None:
         """Renew the lease for as long as the run goes on."""
@@ -184,8 +212,8 @@ class Runner:
 
         def work(tx: Tx) -> tuple[None, list[Entry]]:
             row, now = self._held(tx, run)
-            skipped = [_step_ended(tx, row, by_id[s.step_id], "skipped", s.message, s.reason) for s in decision.skip]
-            failed = [_step_ended(tx, row, by_id[step_id], "failed", why) for step_id, why in decision.fail]
+            skipped = [step_ended(tx, row, by_id[s.step_id], "skipped", s.message, s.reason) for s in decision.skip]
+            failed = [step_ended(tx, row, by_id[step_id], "failed", why) for step_id, why in decision.fail]
             end = [self._finish(tx, row, decision.status, now)] if decision.done else []
             return None, [*skipped, *failed, *end]
 
@@ -254,31 +282,45 @@ class Runner:
             return _Ended()
         began = self._clock.monotonic()
         _, outputs = await self._known(run)
+        longest = longest_s(step)
+        alarm = asyncio.get_running_loop().call_later(alarms.TIME * longest, self._late, row, step, longest)
         try:
             output = await self._calls.call(row, approval, step, scheduling.scope_of(outputs))
             return _Ended(output, seconds=self._clock.monotonic() - began)
         except OrchestratorError as fault:
             return _Ended(fault=fault, seconds=self._clock.monotonic() - began)
+        finally:
+            alarm.cancel()
+
+    def _late(self, row: RowMapping, step: DraftStep, longest_s: float) -> None:
+        """Tell that a step is near the end of its time (R4-48)."""
+        told = alarms.alarm("time", alarms.TIME * longest_s * 1e3, longest_s * 1e3)
+        self._journal.note(alarm_of(row, step, told))
 
     async def _write_end(self, run: Run, step: DraftStep, ended: _Ended, *, again: bool) -> None:
         """Write an attempt's outcome with its cost; the step's, too, unless there will be another attempt."""
         cost = drafts.actual(ended.seconds, self._settings.estimated_gib, self._settings)
         (ref,), part = self._blobs.part(ended.output)
         reference = {"ref": ref, "sha256": ref, "size": len(ended.output), "type": "application/json"}
-        outcome = "completed" if ended.fault is None else ended.fault.code
 
         def work(tx: Tx) -> tuple[None, list[Entry]]:
             row, now = self._held(tx, run)
+            budgets.spend(tx, run.command_id, cost)
+            told = [alarm_of(row, step, one) for one in budgets.near(tx, run.command_id, cost)]
+            past = budgets.overspent(tx, run.command_id, self._settings.overspend_tolerance)
+            fault = ended.fault if past is None else Violation(past, code="budget_overspent")
+            outcome = "completed" if fault is None else fault.code
             if not journal.end(tx, run.command_id, run.plan_version, step.index, now, outcome):
                 raise Stale
-            budgets.spend(tx, run.command_id, cost)
-            if ended.fault is not None and again:
-                told = {"metadata": {"stepIndex": step.index}, "error": ended.fault.detail}
-                return None, [records.event(row, "command.step_retried", "daemon", outcome, **told)]
-            if ended.fault is not None:
-                return None, [_step_ended(tx, row, step, "failed", ended.fault.detail, cost=cost)]
-            _keep_result(tx, row, step, reference, cost, now)
-            return None, [_step_ended(tx, row, step, "completed", None, cost=cost)]
+            if fault is None:
+                keep_result(tx, row, step, reference, cost, now)
+                return None, [*told, step_ended(tx, row, step, "completed", None, cost=cost)]
+            if again and past is None:
+                retried = {"metadata": {"stepIndex": step.index}, "error": fault.detail}
+                return None, [*told, records.event(row, "command.step_retried", "daemon", outcome, **retried)]
+            told.append(step_ended(tx, row, step, "failed", fault.detail, cost=cost, category=failures.category(fault)))
+            stopped = self._stopped(tx, row, fault, now) if isinstance(fault, Violation) else []
+            return None, [*told, *stopped]
 
         await self._journal.write(work, [part])
 
@@ -286,9 +328,9 @@ class Runner:
         """What becomes of a step in whose work a daemon died: once more where that harms nobody, else a person says."""
         journal.end(tx, run.command_id, run.plan_version, step.index, now, journal.CRASHED)
         if journal.crashes(tx, run.command_id, run.plan_version, step.index) >= MAX_CRASHES:
-            return [_step_ended(tx, row, step, "failed", f"poison: the daemon died {MAX_CRASHES} times while it ran")]
+            return [step_ended(tx, row, step, "failed", f"poison: the daemon died {MAX_CRASHES} times while it ran")]
         if step.effects != "pure":
-            return [_step_ended(tx, row, step, "failed", "the daemon died while this ran: it may have had effects")]
+            return [step_ended(tx, row, step, "failed", "the daemon died while this ran: it may have had effects")]
         here = (execution_plans.c.command_id == run.command_id, execution_plans.c.step_index == step.index)
         tx.execute(update(execution_plans).where(*here).values(status="pending"))
         return []
@@ -301,15 +343,18 @@ class Runner:
             row = records.move(tx, row, "complete", "completed", now)
             return records.event(row, "command.execution_completed", "daemon")
         failed = next((step for step in records.steps_of(tx, row["id"]) if step["status"] == "failed"), None)
-        failure = None if failed is None else {"stepIndex": failed["step_index"], "error": failed["error"]}
+        named = {"stepIndex": "step_index", "error": "error", "category": "category"}
+        failure = None if failed is None else {name: failed[column] for name, column in named.items()}
         row = records.move(tx, row, "fail", "failed", now, failure=failure)
         return records.event(row, "command.execution_failed", "daemon", "failed", failure=failure)
 
     def _held(self, tx: Tx, run: Run) -> tuple[RowMapping, str]:
         """The command, if it is still ours to work at. Raises `Stale`."""
         row, now = records.load(tx, run.command_id), self._store.now(tx)
-        if row["status"] != "executing" or not locks.holds(tx, run.scope, run.command_id, run.fence, now):
+        if row["status"] != "executing":
             raise Stale
+        if not locks.holds(tx, run.scope, run.command_id, run.fence, now):
+            raise Lost
         return row, now
 
     async def _known(self, run: Run) -> tuple[dict[str, StepResult], dict[str, Any]]:
@@ -327,33 +372,3 @@ class Runner:
             if (result := results.get(step["id"])) is not None:
                 outputs[step["step_id"]] = inline(await self._blobs.get(result["output_reference"]["ref"]))
         return known, outputs
-
-
-def _keep_result(
-    tx: Tx, row: RowMapping, step: DraftStep, reference: dict[str, Any], cost: Cost, now: str
-) -> None:  # fmt: skip
-    """A row of `execution_results`: a reference to the output, proposed until a person accepts it (R4-13, R4-50)."""
-    steps = {one["step_index"]: one for one in records.steps_of(tx, row["id"])}
-    result = {
-        "id": new_id(), "plan_step_id": steps[step.index]["id"], "agent_type": "tool", "output_reference": reference,
-        "token_usage": cost.tokens, "cost": cost.model_dump(mode="json"), "created_at": now,
-        "plan_version": row["plan_version"], "state": "proposed",
-    }  # fmt: skip
-    tx.execute(insert(execution_results), result)
-
-
-def _step_ended(
-    tx: Tx, row: RowMapping, step: DraftStep, status: str, error: str | None, reason: str | None = None,
-    cost: Cost | None = None,
-) -> Entry:  # fmt: skip
-    """Write how a step ended; the event and audit row that tell it, with what R4-32 wants in it."""
-    here = (execution_plans.c.command_id == row["id"], execution_plans.c.step_index == step.index)
-    values = {"status": status, "error": error and error[:4000], "skip_reason": reason}
-    tx.execute(update(execution_plans).where(*here).values(**values))
-    used = cost or Cost()
-    told: dict[str, Any] = {
-        "metadata": {"stepIndex": step.index, "tokensUsed": used.tokens, "cost": used.model_dump(mode="json")},
-        "agent_id": step.capability.agent_id if step.capability else None, "skill": step.step.name,
-        "tool": step.capability.tool if step.capability else step.step.type, "error": error, "reason": reason,
-    }  # fmt: skip
-    return records.event(row, f"command.step_{status}", "daemon", status, **told)
