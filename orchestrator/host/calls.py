@@ -3,7 +3,7 @@
 from contextvars import ContextVar
 from dataclasses import dataclass
 from math import inf
-from typing import Any
+from typing import Any, Literal
 
 from orchestrator.contracts.callers import Caller
 from orchestrator.contracts.permits import Permit
@@ -32,11 +32,12 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class HandleMessage:
-    """What is asked of the host on the bus: `request` is the object that `handle` gets."""
+    """What is asked of the host on the bus: `request` is the object that the hook gets."""
 
     plugin: str
     request: dict[str, Any]
     call: Call
+    hook: Literal["handle", "undo", "release"] = "handle"
 
 
 current_call: ContextVar[Any] = ContextVar("orchestrator_call", default=None)

@@ -210,7 +210,7 @@ class Child:
             await self._inline.perform(self._hooks["init"], {"manager": manager}, frame["seconds"])
 
     async def do_call(self, frame: dict[str, Any]) -> Any:
-        """Answer a request by `handle` or `route`."""
+        """Answer a request by `handle`, `route` or a hook that comes after."""
         self._capabilities = frame.get("capabilities") or self._capabilities
         token = None if frame["call"] is None else Token(frame["call"], time.monotonic() + frame["seconds"])
         request = Request(frame["request"])

@@ -25,9 +25,9 @@ class Dispatch:
         self._clock = clock
         self._route_hook_s = route_hook_s
 
-    async def handle(self, name: str, request: dict[str, Any], call: Call) -> Reply:
-        """Let a plugin answer. Raises as `Host.handle` says."""
-        slot, generation = self._chosen(name, call)
+    async def handle(self, name: str, request: dict[str, Any], call: Call, hook: str = "handle") -> Reply:
+        """Let a plugin answer, by `handle` or a hook that comes after it. Raises as `Host.handle` says."""
+        slot, generation = self._chosen(name, call, hook)
         self._check(call.permit, generation.capability, call.query_id)
         began = self._clock.monotonic()
         seconds = min(generation.manifest.timeout_s, call.deadline - began)
@@ -40,7 +40,7 @@ class Dispatch:
         failed = False
         try:
             bounded = Call(call.query_id, call.caller, call.permit, began + seconds)
-            reply = await generation.version.handle(request, bounded, seconds)
+            reply = await generation.version.handle(request, bounded, seconds, hook)
             breaker.succeeded()
             return reply
         except (PluginFailed, PluginTimeout) as fault:
@@ -101,15 +101,15 @@ class Dispatch:
             return None
         return entry.name, min(1.0, max(0.0, float(score)))
 
-    def _chosen(self, name: str, call: Call) -> tuple[Slot, Generation]:
+    def _chosen(self, name: str, call: Call, hook: str) -> tuple[Slot, Generation]:
         """The version that the permit is for, while it lives; else the one in service, which the check will judge."""
         slot, generation = self._roster.serving(name, call.permit.capability)
         if slot is None:
             raise NotFound(f"there is no plugin {name}")
         if generation is None:
             raise Invalid(f"the plugin {name} is {slot.state}; GET /plugins/{name} says why", code="no_route")
-        if "handle" not in generation.version.hooks:
-            raise Invalid(f"the plugin {name} answers no queries: it has no `handle`", code="no_route")
+        if hook not in generation.version.hooks:
+            raise Invalid(f"the plugin {name} does not do that: it has no `{hook}`", code="no_route")
         return slot, generation
 
 

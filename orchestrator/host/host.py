@@ -100,7 +100,7 @@ class Host:
 
     async def handle_message(self, message: HandleMessage) -> Reply:
         """`handle` for a message from the bus."""
-        return await self._dispatch.handle(message.plugin, message.request, message.call)
+        return await self._dispatch.handle(message.plugin, message.request, message.call, message.hook)
 
     async def route_hooks(self, request: dict[str, Any], candidates: list[dict[str, Any]]) -> tuple[str, float] | None:
         """The plugin that a routing hook names, and its score in [0, 1]; None if none has an opinion. Never raises."""

@@ -5,7 +5,7 @@ from typing import Any
 
 from orchestrator.contracts.errors import OrchestratorError
 from orchestrator.host.generations import Generation
-from orchestrator.host.manifests import BadManifest, Manifest, checked, configured
+from orchestrator.host.manifests import BadManifest, Manifest, check_undone, checked, configured
 from orchestrator.host.process import ProcessVersion
 from orchestrator.host.sources import Snapshot
 from orchestrator.host.versions import Broken, InlineVersion, Tools, Version
@@ -56,6 +56,7 @@ class Loader:
 
         def check() -> tuple[Manifest, dict[str, Any]]:
             manifest = checked(version.raw, name=snapshot.source.name, timeout_s=self._tools.settings.timeout_s)
+            check_undone(manifest, version.hooks)
             return manifest, configured(manifest, self._config.get(manifest.name, {}))
 
         try:

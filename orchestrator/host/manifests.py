@@ -1,7 +1,7 @@
 """`PLUGIN`: what a plugin says of itself (CONTRACT 3). All of it is optional; all faults are told at once."""
 
 import ast
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -144,14 +144,24 @@ def configured(manifest: Manifest, settings: Mapping[str, Any]) -> dict[str, Any
 
 
 def _check_served(manifest: Manifest) -> None:
-    """Refuse what cannot be honoured: an effect that nothing could undo (X-12), a wall that does not exist."""
+    """Refuse what cannot be honoured: a wall that does not exist."""
     if manifest.isolation == "sandbox":
         raise BadManifest("isolation 'sandbox' is not there yet; 'process' runs it in a child process")
-    if manifest.effects in ("compensated", "deferred"):
-        needs = {"compensated": "a handler that undoes them", "deferred": "an outbox that holds them back"}
+
+
+_UNDONE_BY = {"compensated": ("undo", "takes back what `handle` did"), "deferred": ("release", "does what it prepared")}
+
+
+def check_undone(manifest: Manifest, hooks: Collection[str]) -> None:
+    """Raise `BadManifest` for effects without what undoes them or holds them back: they are not enabled (X-12).
+
+    `versioned` effects need nothing of the plugin: it only adds versions, and going back is ours to do.
+    """
+    needed = _UNDONE_BY.get(manifest.effects)
+    if needed is not None and needed[0] not in hooks:
         raise BadManifest(
-            f"effects '{manifest.effects}' need {needs[manifest.effects]}, and a plugin has no way to declare that:"
-            " what cannot be undone is not enabled; 'pure' and 'versioned' are served"
+            f"effects '{manifest.effects}' need a function `{needed[0]}(request)` that {needed[1]}:"
+            " what cannot be undone is not enabled"
         )
 
 

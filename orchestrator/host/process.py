@@ -64,8 +64,8 @@ class ProcessVersion:
             raise broken_init(fault) from None
         self._initialised = True
 
-    async def handle(self, request: dict[str, Any], call: Call, seconds: float) -> Reply:
-        value = await self._call("handle", request, None, call, seconds)
+    async def handle(self, request: dict[str, Any], call: Call, seconds: float, hook: str = "handle") -> Reply:
+        value = await self._call(hook, request, None, call, seconds)
         return await self._checked(value, seconds)
 
     async def route(self, request: dict[str, Any], candidates: list[dict[str, Any]], seconds: float) -> Any:

@@ -10,7 +10,9 @@ import pluggy
 
 from orchestrator.host import hookspecs
 
-NAMES = ("init", "handle", "route", "close")
+AFTER = ("undo", "release")
+"""Hooks that come after `handle`. Their names are common: an unmarked function counts if it takes a `request` alone."""
+NAMES = ("init", "handle", "route", "close", *AFTER)
 
 
 class BadHooks(Exception):
@@ -46,7 +48,7 @@ class Registry(pluggy.PluginManager):
         if marked is not None or name not in NAMES:
             return marked
         function = _function_of(plugin, name)
-        if function is None:
+        if function is None or (name in AFTER and not _takes_request(function)):
             return None
         own = not isinstance(plugin, ModuleType) or _root_of(function) == self._root
         return {} if own else None
@@ -101,6 +103,10 @@ def _function_of(plugin: Any, name: str) -> Any:
     if isinstance(static, staticmethod | classmethod):
         return static.__func__
     return static if inspect.isfunction(static) or inspect.ismethod(static) else None
+
+
+def _takes_request(function: Any) -> bool:
+    return {name for name in inspect.signature(function).parameters if name not in ("self", "cls")} == {"request"}
 
 
 def _root_of(function: Any) -> str:

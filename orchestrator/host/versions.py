@@ -68,8 +68,8 @@ class Version(Protocol):
         """Hand the manager over. Raises `Broken`."""
         ...
 
-    async def handle(self, request: dict[str, Any], call: Call, seconds: float) -> Reply:
-        """Answer a query. Raises `OrchestratorError`."""
+    async def handle(self, request: dict[str, Any], call: Call, seconds: float, hook: str = "handle") -> Reply:
+        """Answer a query, by `handle` or a hook that comes after it. Raises `OrchestratorError`."""
         ...
 
     async def route(self, request: dict[str, Any], candidates: list[dict[str, Any]], seconds: float) -> Any:
@@ -129,8 +129,8 @@ class InlineVersion:
                 raise broken_init(fault) from None
         self._initialised = True
 
-    async def handle(self, request: dict[str, Any], call: Call, seconds: float) -> Reply:
-        return await self._inline.call(self._functions["handle"], {"request": Request(request)}, seconds, call)
+    async def handle(self, request: dict[str, Any], call: Call, seconds: float, hook: str = "handle") -> Reply:
+        return await self._inline.call(self._functions[hook], {"request": Request(request)}, seconds, call)
 
     async def route(self, request: dict[str, Any], candidates: list[dict[str, Any]], seconds: float) -> Any:
         arguments = {"request": Request(request), "candidates": [Record(c) for c in candidates]}

@@ -15,7 +15,7 @@ from orchestrator.host.children import Allowance
 from orchestrator.host.faults import described, import_advice, told
 from orchestrator.host.frames import BadFrame, fault_from_json, fault_to_json, read_frame
 from orchestrator.host.importing import DECLARED
-from orchestrator.host.manifests import BadManifest, Manifest, checked, configured, peek
+from orchestrator.host.manifests import BadManifest, Manifest, check_undone, checked, configured, peek
 from orchestrator.host.registry import BadHooks, hooks_of
 from orchestrator.host.switches import Switches
 from orchestrator.kernel.clock import FakeClock
@@ -157,7 +157,6 @@ def test_a_manifest_may_use_tuples_and_leave_everything_out():
 @pytest.mark.parametrize(
     ("raw", "why"),
     [
-        ({"effects": "deferred"}, "outbox"), ({"effects": "compensated"}, "undoes"),
         ({"effects": "none"}, "PLUGIN.effects"),
         ({"isolation": "sandbox"}, "not there yet"), ({"timeout_s": 0}, "timeout_s"), ({"name": "../x"}, "PLUGIN.name"),
         ([], "must be a dict"), ({"config": {"type": 5}}, "no JSON Schema"), ({"description": {1}}, "description"),
@@ -169,8 +168,18 @@ def test_what_cannot_be_honoured_is_refused_with_its_reason(raw, why):
         checked(raw, name="x", timeout_s=1.0)
 
 
-def test_versioned_effects_are_served():
-    assert checked({"effects": "versioned"}, name="x", timeout_s=1.0).effects == "versioned"
+@pytest.mark.parametrize(("effects", "hook"), [("deferred", "release"), ("compensated", "undo")])
+def test_effects_that_do_not_say_how_they_are_undone_are_not_enabled(effects, hook):
+    """X-12."""
+    manifest = checked({"effects": effects}, name="x", timeout_s=1.0)
+    with pytest.raises(BadManifest, match=f"`{hook}\\(request\\)`"):
+        check_undone(manifest, {"handle"})
+    check_undone(manifest, {"handle", hook})
+
+
+@pytest.mark.parametrize("effects", ["pure", "versioned"])
+def test_effects_that_only_add_need_no_way_back_of_their_own(effects):
+    check_undone(checked({"effects": effects}, name="x", timeout_s=1.0), {"handle"})
 
 
 def test_peeking_reads_literals_and_runs_nothing():
