@@ -8,6 +8,7 @@ from orchestrator.api.settings import ApiSettings
 from orchestrator.audit.journal import Journal
 from orchestrator.audit.reading import AuditReader
 from orchestrator.contracts.profiles import ProfileView
+from orchestrator.governance.commands.results import Results
 from orchestrator.governance.commands.service import Commands
 from orchestrator.governance.executions import Executions
 from orchestrator.governance.halts import Halts
@@ -41,6 +42,7 @@ class Rooms:
     executions: Executions
     sessions: Sessions
     commands: Commands
+    results: Results
     incidents: Incidents
     halts: Halts
     host: Host

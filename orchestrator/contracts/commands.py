@@ -82,6 +82,47 @@ class RejectCommand(Camel):
     notes: Notes | None = None
 
 
+class DecideOutput(Camel):
+    """What a person says of an output. `version` is for who wants to be sure to decide of what he has read."""
+
+    notes: Notes | None = None
+    version: Annotated[int, Field(ge=1)] | None = None
+
+
+class RollBack(Camel):
+    """Where to go back to; nowhere named, no version is in force any more."""
+
+    version: Annotated[int, Field(ge=1)] | None = None
+    notes: Notes | None = None
+
+
+class OutputView(View):
+    """One version of a step's output. `effect` is what became of what the step did to the world, if it did anything."""
+
+    step_index: int
+    step_id: str
+    version: int
+    state: Literal["proposed", "active", "rejected", "superseded"]
+    plan_version: int
+    effects: Effects
+    effect: str | None
+    output_reference: JsonObject
+    output: Any = Field(None, description="Of the newest version and of the one in force.")
+    rolled_back_to: int | None
+    created_at: str
+    decided_by: str | None
+    decided_at: str | None
+    notes: str | None
+
+
+class StepOutputs(View):
+    """All versions of one step's output, oldest first."""
+
+    command_id: str
+    step_index: int
+    versions: list[OutputView]
+
+
 Action = Literal["retry", "modify", "discard"]
 
 
@@ -128,6 +169,7 @@ class CommandView(View):
     resolution: str | None
     failure: Any = None
     open: bool = Field(description="Whether it awaits a person.")
+    results: list[OutputView] | None = Field(None, description="Of one command alone: what its steps put out.")
 
 
 class StepView(View):

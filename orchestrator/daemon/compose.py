@@ -21,8 +21,10 @@ from orchestrator.config.places import Places
 from orchestrator.contracts.callers import Scope
 from orchestrator.daemon import lock
 from orchestrator.daemon.services import PluginServices
+from orchestrator.governance.commands.aftercare import Aftercare
 from orchestrator.governance.commands.calls import Calls
 from orchestrator.governance.commands.planning import Planning
+from orchestrator.governance.commands.results import Results
 from orchestrator.governance.commands.runner import Runner
 from orchestrator.governance.commands.service import Commands
 from orchestrator.governance.execution_log import ExecutionLog
@@ -134,10 +136,14 @@ async def build(configuration: Configuration, places: Places) -> AsyncIterator[D
         services.desk = desk
         bus.serve(HANDLE, host.handle_message)
 
-        calls = Calls(bus, office, clock)
+        calls = Calls(bus, office, store, blobs, clock)
         runner = Runner(store, journal, blobs, calls, clock, supervisor, settings.governance)
         planning = Planning(store, journal, blobs, host, desk.rank, clock, settings.governance)
-        commands = Commands(store, journal, planning, runner, halts, clock, settings.governance)
+        aftercare = Aftercare(store, journal, blobs, bus, host, office, halts, clock, settings.governance)
+        await aftercare.open()
+        supervisor.root("commands.aftercare", aftercare.keep_going())
+        results = Results(store, journal, blobs, planning, aftercare)
+        commands = Commands(store, journal, planning, runner, aftercare, halts, clock, settings.governance)
         await commands.open()
         supervisor.root("commands.expiry", commands.keep_expiring())
 
@@ -158,6 +164,7 @@ async def build(configuration: Configuration, places: Places) -> AsyncIterator[D
             executions=executions,
             sessions=sessions,
             commands=commands,
+            results=results,
             incidents=incidents,
             halts=halts,
             host=host,

@@ -25,6 +25,9 @@ class GovernanceSettings(Model):
     estimated_gib: float = Field(0.125, gt=0, description="What memory a step is estimated to hold.")
     cpu_s_usd: float = Field(0.00002, ge=0, le=1e6, description="Price of a processor's second, so that budgets bite.")
     gib_s_usd: float = Field(0.000003, ge=0, le=1e6, description="Price of a GiB of memory for a second.")
+    undo_retry_s: float = Field(
+        1.0, gt=0, le=3600, description="How long to wait before an effect that could not be undone is tried again."
+    )
     overspend_tolerance: float = Field(
         0.1,
         ge=0,

@@ -156,6 +156,11 @@ class Desk:
         plugin = self._host.table().get(trip.plugin)
         if plugin is None:
             raise Invalid(f"the plugin {trip.plugin} was removed just now", code="no_route")
+        if plugin.effects in ("compensated", "deferred"):
+            raise Forbidden(
+                f"{trip.plugin} has effects that a person accepts or that are undone: ask for it by POST /v1/commands",
+                code="approval_required",
+            )
         trip.permit = await self._grants.plugin_permit(trip.plugin, plugin.digest, trip.id, caller)
         trip.departure = _departure(trip)
         later = asyncio.get_running_loop().call_later(_SOON_S, self._set_out, trip)

@@ -40,7 +40,8 @@ async def listing(call: Call) -> web.Response:
 @endpoint("GET", ONE, scope=Scope.COMMAND, governed=True, answer=CommandView)
 async def one(call: Call) -> web.Response:
     """One command."""
-    return json_answer(await call.rooms.commands.get(_id(call), call.acting))
+    told = await call.rooms.commands.get(_id(call), call.acting)
+    return json_answer({**told, "results": await call.rooms.results.of(_id(call), call.acting)})
 
 
 @endpoint("GET", ONE + "/status", scope=Scope.COMMAND, governed=True, answer=CommandStatusView)
@@ -81,7 +82,7 @@ async def reject(call: Call) -> web.Response:
 
 @endpoint(
     "POST", ONE + "/execute", scope=Scope.COMMAND, governed=True, answer=ExecutionStarted, status=202,
-    codes=("approval_expired", "plan_changed", "scope_locked", "illegal_transition"),
+    codes=("approval_expired", "plan_changed", "scope_locked", "effects_pending", "halted", "illegal_transition"),
 )  # fmt: skip
 async def execute(call: Call) -> web.Response:
     """Begin to do what was approved; while it goes on, the same execution is answered."""

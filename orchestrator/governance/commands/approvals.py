@@ -7,10 +7,18 @@ is to be committed first.
 
 from sqlalchemy import RowMapping, insert, select, update
 
-from orchestrator.contracts.errors import Conflict
+from orchestrator.contracts.callers import Caller
+from orchestrator.contracts.errors import Conflict, Forbidden
 from orchestrator.kernel.ids import new_id
 from orchestrator.storage.port import Tx
 from orchestrator.storage.schema import approvals
+
+
+def person_of(caller: Caller) -> str:
+    """Who decides. Raises `Forbidden`: agents, plugins, voice and services never do (X-26)."""
+    if caller.kind != "person" or caller.source != "http":
+        raise Forbidden("only a person can approve or reject", code="person_required")
+    return caller.owner
 
 
 def request(

@@ -8,7 +8,9 @@ from sqlalchemy import RowMapping
 from orchestrator.bus.port import Bus
 from orchestrator.contracts.callers import Caller
 from orchestrator.contracts.errors import Invalid
+from orchestrator.contracts.model import JsonObject
 from orchestrator.contracts.values import size_of
+from orchestrator.governance.commands import effects
 from orchestrator.governance.commands.drafts import DraftStep
 from orchestrator.governance.permits import PermitOffice
 from orchestrator.host.calls import HANDLE, Call, HandleMessage, Reply
@@ -17,6 +19,8 @@ from orchestrator.kernel.ids import new_id
 from orchestrator.plans import schemas, templates, validation
 from orchestrator.plans.faults import TemplateError
 from orchestrator.plans.paths import Scope
+from orchestrator.storage.blobs import Blobs
+from orchestrator.storage.port import Store, Tx
 
 LONGEST_S = 86_400.0
 
@@ -24,8 +28,10 @@ LONGEST_S = 86_400.0
 class Calls:
     """The one way from a plan to a capability."""
 
-    def __init__(self, bus: Bus, office: PermitOffice, clock: Clock) -> None:
+    def __init__(self, bus: Bus, office: PermitOffice, store: Store, blobs: Blobs, clock: Clock) -> None:
         self._bus = bus
+        self._store = store
+        self._blobs = blobs
         self._office = office
         self._clock = clock
 
@@ -39,22 +45,32 @@ class Calls:
         assert capability is not None
         params = schemas.filled(capability.input_schema, _bound(step, scope))
         _check(capability.input_schema, params, "step_input", "params")
-        call_id = new_id()
+        text = params.get("text", step.step.description)
+        request = {
+            "text": text if isinstance(text, str) else step.step.description, "intent": capability.intent,
+            "params": {name: params[name] for name in params if name != "text"}, "source": "command",
+        }  # fmt: skip
+        call_id = request["id"] = await self._held(row, approval, step, request)
         caller = Caller(row["identity_id"], "person", frozenset(), source="daemon")
         permit = self._office.issue(
             capability.permit_for, call_id, caller, "approval", approval["id"], approval["decided_by"]
         )
         seconds = longest_s(step)
-        text = params.get("text", step.step.description)
-        request = {
-            "id": call_id, "text": text if isinstance(text, str) else step.step.description,
-            "intent": capability.intent, "params": {name: params[name] for name in params if name != "text"},
-            "source": "command",
-        }  # fmt: skip
         call = Call(call_id, caller, permit, self._clock.monotonic() + seconds)
         reply: Reply = await self._bus.ask(HANDLE, HandleMessage(capability.tool, request, call))
         _check(capability.output_schema, reply.value, "step_output", "the output")
         return reply.encoded
+
+    async def _held(self, row: RowMapping, approval: RowMapping, step: DraftStep, request: JsonObject) -> str:
+        """The id of the call. Where it has effects that may have to be undone, that they begin is on disk first."""
+        if step.effects not in effects.KINDS:
+            return new_id()
+        (ref,), part = self._blobs.part(pydantic_core.to_json(request))
+
+        def work(tx: Tx) -> str:
+            return effects.hold(tx, row, approval, step, ref, self._store.now(tx))
+
+        return await self._store.submit(work, part)
 
 
 def longest_s(step: DraftStep) -> float:

@@ -6,7 +6,7 @@ from sqlalchemy import RowMapping, insert, update
 
 from orchestrator.audit.entries import Entry
 from orchestrator.contracts.costs import Cost
-from orchestrator.governance.commands import failures, records
+from orchestrator.governance.commands import effects, failures, outputs, records
 from orchestrator.governance.commands.drafts import DraftStep
 from orchestrator.kernel.ids import new_id
 from orchestrator.storage.port import Tx
@@ -24,6 +24,8 @@ def keep_result(
         "plan_version": row["plan_version"], "state": "proposed",
     }  # fmt: skip
     tx.execute(insert(execution_results), result)
+    outputs.propose(tx, row, step, reference, now)
+    effects.answered(tx, row, step.index, reference["ref"])
 
 
 def step_ended(

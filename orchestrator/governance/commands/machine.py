@@ -6,7 +6,19 @@ from orchestrator.contracts.errors import Conflict
 
 Status = Literal["created", "planned", "awaiting_approval", "approved", "executing", "completed", "failed", "cancelled"]
 Act = Literal[
-    "plan", "approve", "reject", "void", "expire", "execute", "pause", "cancel", "complete", "fail", "retry", "discard"
+    "plan",
+    "approve",
+    "reject",
+    "void",
+    "expire",
+    "execute",
+    "pause",
+    "cancel",
+    "complete",
+    "fail",
+    "retry",
+    "discard",
+    "regenerate",
 ]
 
 STATUSES: tuple[Status, ...] = get_args(Status)
@@ -30,11 +42,14 @@ EDGES: dict[Act, dict[Status, frozenset[Status]]] = {
     "fail": {"executing": frozenset({"failed"})},
     "retry": {"failed": frozenset({"awaiting_approval", "planned"})},
     "discard": {"failed": frozenset({"failed"})},
+    "regenerate": {
+        status: frozenset({"awaiting_approval", "planned"}) for status in ("awaiting_approval", "completed", "failed")
+    },
 }
 """By act and status, the statuses that it may lead to.
 
-In step mode an approval resumes what had paused (X-29). A failed command is terminal for everything but the decision of
-a person (X-31).
+In step mode an approval resumes what had paused (X-29). A command that has ended is terminal for everything but a
+person's decision: of a failed one what becomes of it (X-31), of one with outputs that one be made again (R4-16).
 """
 
 

@@ -16,7 +16,7 @@ from orchestrator.contracts.errors import Conflict, Invalid
 from orchestrator.contracts.model import JsonObject
 from orchestrator.contracts.plans import Plan
 from orchestrator.governance.capabilities import Capabilities
-from orchestrator.governance.commands import approvals, budgets, drafts, machine, records
+from orchestrator.governance.commands import approvals, budgets, drafts, effects, machine, outputs, records
 from orchestrator.governance.commands.drafts import Draft
 from orchestrator.governance.commands.planner import Planner, Rank
 from orchestrator.governance.identities import Context
@@ -129,6 +129,9 @@ class Planning:
                 "command_id": command_id, "version": number, "digest": digest, "plan_ref": plan_ref,
                 "estimated_cost": estimate, "created_at": now,
             }  # fmt: skip
+            kept = [step.index for step in draft.steps if step.step.id in done]
+            outputs.abandon(tx, command_id, done, "superseded", now)
+            effects.abandon(tx, command_id, kept, now)
             records.replace_plan(tx, command_id, drafts.rows(draft, command_id, new_id, now), version, done)
             ends = later(now, self._settings.approval_ttl_s)
             first = 0 if row["approval_mode"] == "step" else None

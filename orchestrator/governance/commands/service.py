@@ -12,9 +12,10 @@ from orchestrator.audit.journal import Journal
 from orchestrator.contracts.callers import Caller
 from orchestrator.contracts.commands import Action, ApproveCommand, CreateCommand
 from orchestrator.contracts.costs import Cost
-from orchestrator.contracts.errors import Conflict, Forbidden, OrchestratorError
+from orchestrator.contracts.errors import Conflict, OrchestratorError
 from orchestrator.contracts.model import JsonObject
-from orchestrator.governance.commands import approvals, budgets, locks, machine, records
+from orchestrator.governance.commands import approvals, budgets, effects, locks, machine, outputs, records
+from orchestrator.governance.commands.aftercare import Aftercare
 from orchestrator.governance.commands.drafts import Draft
 from orchestrator.governance.commands.planning import Planning, digest_of
 from orchestrator.governance.commands.runner import Run, Runner, lock_scope
@@ -36,13 +37,14 @@ class Commands:
     """All commands of this store (seed 004, CONTRACT 5)."""
 
     def __init__(
-        self, store: Store, journal: Journal, planning: Planning, runner: Runner, halts: Halts,
-        clock: Clock, settings: GovernanceSettings,
+        self, store: Store, journal: Journal, planning: Planning, runner: Runner, aftercare: Aftercare,
+        halts: Halts, clock: Clock, settings: GovernanceSettings,
     ) -> None:  # fmt: skip
         self._store = store
         self._journal = journal
         self.planning = planning
         self._runner = runner
+        self._aftercare = aftercare
         self._halts = halts
         self._clock = clock
         self._settings = settings
@@ -110,7 +112,7 @@ class Commands:
         def work(tx: Tx) -> Written:
             tx.execute(insert(commands), row)
             made = records.load(tx, str(row["id"]))
-            return records.view(made), [records.event(made, "command.created", caller.owner)]
+            return {**records.view(made), "results": []}, [records.event(made, "command.created", caller.owner)]
 
         return dict(await self._journal.write(work))
 
@@ -137,7 +139,7 @@ class Commands:
         """Give the approval that is asked for; `approved: false` refuses it. Raises `Forbidden` for all but persons."""
         if not asked.approved:
             return await self.reject(command_id, asked.notes, context, caller)
-        person = _person(caller)
+        person = approvals.person_of(caller)
         row = await self._store.read(lambda tx: records.load(tx, command_id, context.identity_id))
         machine.require("approve", row["status"])
         if asked.modifications is not None:
@@ -172,7 +174,7 @@ class Commands:
 
     async def reject(self, command_id: str, notes: str | None, context: Context, caller: Caller) -> JsonObject:
         """Refuse a plan: the command is cancelled. Raises `Forbidden` for all but persons."""
-        person = _person(caller)
+        person = approvals.person_of(caller)
 
         def work(tx: Tx, now: str, row: RowMapping) -> tuple[Conflict | None, list[Entry]]:
             machine.require("reject", row["status"])
@@ -203,6 +205,8 @@ class Commands:
             if row["status"] == "executing":
                 return None, []
             machine.require("execute", row["status"])
+            if effects.pending(tx, command_id):
+                raise Conflict("what it did before is still being undone; ask again", code="effects_pending")
             approval = approvals.current(tx, command_id)
             assert approval is not None
             if (fault := approvals.consume(tx, approval["id"], digest, now)) is not None:
@@ -236,7 +240,7 @@ class Commands:
 
         A retry is a new version of the plan, to be approved; steps that completed are not done again.
         """
-        person = _person(caller)
+        person = approvals.person_of(caller)
         row = await self._store.read(lambda tx: records.load(tx, command_id, context.identity_id))
         machine.require("discard" if action == "discard" else "retry", row["status"], row["resolution"])
         if action == "discard":
@@ -247,6 +251,7 @@ class Commands:
             steps = await self._store.read(lambda tx: records.steps_of(tx, command_id))
             done = frozenset(step["step_id"] for step in steps if step["status"] == "completed")
             await self.planning.put(row, await self.planning.draft_of(row), context, caller, "retry", done)
+        self._aftercare.wake()
         return await self.get(command_id, context)
 
     async def _act(self, command_id: str, context: Context, work: Any) -> JsonObject:
@@ -258,6 +263,7 @@ class Commands:
             return (fault, records.view(records.load(tx, command_id))), entries
 
         fault, view = await self._journal.write(transaction)
+        self._aftercare.wake()
         if fault is not None:
             raise fault
         return dict(view)
@@ -277,6 +283,8 @@ class Commands:
         self, tx: Tx, row: RowMapping, act: machine.Act, now: str, actor: str, decision: str | None, notes: str | None
     ) -> list[Entry]:
         approvals.void(tx, row["id"])
+        outputs.abandon(tx, row["id"], (), "rejected", now)
+        effects.abandon(tx, row["id"], (), now)
         budgets.release(tx, row["id"])
         locks.release(tx, lock_scope(row["context_id"]), row["id"])
         records.stop_steps(tx, row, now, decision or "cancelled")
@@ -297,11 +305,6 @@ class Commands:
 
 def _discarded(tx: Tx, row: RowMapping, person: str, now: str) -> list[Entry]:
     row = records.move(tx, row, "discard", "failed", now, resolution="discarded")
+    outputs.abandon(tx, row["id"], (), "rejected", now)
+    effects.abandon(tx, row["id"], (), now)
     return [records.event(row, "command.discarded", person, "discarded")]
-
-
-def _person(caller: Caller) -> str:
-    """Raises `Forbidden`: agents, plugins, voice and services never approve (X-26)."""
-    if caller.kind != "person" or caller.source != "http":
-        raise Forbidden("only a person can approve or reject", code="person_required")
-    return caller.owner
