@@ -10,6 +10,7 @@ from orchestrator.audit.reading import AuditReader
 from orchestrator.contracts.profiles import ProfileView
 from orchestrator.governance.commands.results import Results
 from orchestrator.governance.commands.service import Commands
+from orchestrator.governance.couriers import Couriers
 from orchestrator.governance.executions import Executions
 from orchestrator.governance.halts import Halts
 from orchestrator.governance.identities import Identities
@@ -17,6 +18,7 @@ from orchestrator.governance.incidents import Incidents
 from orchestrator.governance.keys import Keys
 from orchestrator.governance.sessions import Sessions
 from orchestrator.governance.settings import GovernanceSettings
+from orchestrator.governance.webhooks import Webhooks
 from orchestrator.host.host import Host
 from orchestrator.kernel.clock import Clock
 from orchestrator.kernel.metrics import Metrics
@@ -45,6 +47,8 @@ class Rooms:
     results: Results
     incidents: Incidents
     halts: Halts
+    webhooks: Webhooks
+    couriers: Couriers
     host: Host
     desk: Desk
     profiles: Callable[[], list[ProfileView]]

@@ -18,8 +18,10 @@ from orchestrator.audit.reading import AuditReader
 from orchestrator.bus.local import LocalBus
 from orchestrator.config.load import Configuration
 from orchestrator.config.places import Places
+from orchestrator.config.settings import Settings
 from orchestrator.contracts.callers import Scope
 from orchestrator.daemon import lock
+from orchestrator.daemon.posting import Poster
 from orchestrator.daemon.services import PluginServices
 from orchestrator.governance.commands.aftercare import Aftercare
 from orchestrator.governance.commands.calls import Calls
@@ -27,6 +29,7 @@ from orchestrator.governance.commands.planning import Planning
 from orchestrator.governance.commands.results import Results
 from orchestrator.governance.commands.runner import Runner
 from orchestrator.governance.commands.service import Commands
+from orchestrator.governance.couriers import Couriers
 from orchestrator.governance.execution_log import ExecutionLog
 from orchestrator.governance.executions import Executions
 from orchestrator.governance.grants import Grants
@@ -36,6 +39,7 @@ from orchestrator.governance.incidents import Incidents
 from orchestrator.governance.keys import PREFIX, Keys
 from orchestrator.governance.permits import PermitOffice
 from orchestrator.governance.sessions import Sessions
+from orchestrator.governance.webhooks import Webhooks
 from orchestrator.host.calls import HANDLE
 from orchestrator.host.host import Host
 from orchestrator.kernel.clock import SystemClock
@@ -147,6 +151,13 @@ async def build(configuration: Configuration, places: Places) -> AsyncIterator[D
         await commands.open()
         supervisor.root("commands.expiry", commands.keep_expiring())
 
+        poster = Poster(settings.governance.webhook_timeout_s)
+        stack.push_async_callback(poster.close)
+        base = _public_url(settings)
+        couriers = Couriers(store, journal, poster.post, base, clock, supervisor, settings.governance)
+        await couriers.open()
+        stack.push_async_callback(couriers.close)
+
         def checks() -> dict[str, dict[str, Any]]:
             return _checks(sandbox, store, bus)
 
@@ -167,6 +178,8 @@ async def build(configuration: Configuration, places: Places) -> AsyncIterator[D
             results=results,
             incidents=incidents,
             halts=halts,
+            webhooks=Webhooks(store, journal),
+            couriers=couriers,
             host=host,
             desk=desk,
             profiles=sandbox.profiles,
@@ -185,6 +198,13 @@ def _checks(sandbox: Sandbox, store: Store, bus: LocalBus) -> dict[str, dict[str
         "bus": {"status": "ok", "detail": f"{len(bus.subscriptions)} subscribers, {missed} events missed"},
         "pool": {"status": engine_status, "detail": sandbox.load()},
     }
+
+
+def _public_url(settings: Settings) -> str:
+    """Where people reach the daemon; where it takes any free port, addresses in webhooks are paths alone."""
+    api = settings.api
+    host = f"[{api.host}]" if ":" in api.host else api.host
+    return settings.governance.public_url.rstrip("/") or (f"http://{host}:{api.port}" if api.port else "")
 
 
 def _prepare_state(state: Path) -> None:

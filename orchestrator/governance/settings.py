@@ -34,4 +34,13 @@ class GovernanceSettings(Model):
         le=10,
         description="How far past a budget, as a share of it, a command may come before it is stopped.",
     )
+    public_url: str = Field(
+        "", max_length=500, description="Where people reach this daemon, for addresses in webhooks; its own if empty."
+    )
+    webhook_attempts: int = Field(8, ge=1, le=100, description="How often an event is posted before it is given up.")
+    webhook_retry_s: float = Field(1.0, gt=0, le=3600, description="The wait before the second try; it doubles.")
+    webhook_rest_s: float = Field(
+        300.0, gt=0, le=86_400, description="How long a receiver is left alone when an event was given up."
+    )
+    webhook_timeout_s: float = Field(10.0, gt=0, le=60, description="How long a receiver may take.")
     permit_ttl_s: float = Field(300.0, gt=0, description="How long a permit that is not used stays good.")

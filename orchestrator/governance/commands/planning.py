@@ -1,6 +1,7 @@
 """A command's plan: made, modified, priced, reserved and put to a person; and what it looks like (R4-18)."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pydantic_core
@@ -142,7 +143,9 @@ class Planning:
             }  # fmt: skip
             row = records.move(tx, row, act, "awaiting_approval", now, **values)
             told = {"planVersion": number, "digest": digest, "planRef": plan_ref, "approvalRequest": approval_id}
-            return None, [records.event(row, "command.planned", caller.owner, metadata={"cost": estimate}, **told)]
+            planned = records.event(row, "command.planned", caller.owner, metadata={"cost": estimate}, **told)
+            asks = records.event(row, "command.awaiting_approval", "daemon", "awaiting_approval", **told)
+            return None, [planned, replace(asks, audited=False)]  # of the two the audit needs one
 
         await self._journal.write(work, [part])
         return await self.get_plan(command_id, context)
