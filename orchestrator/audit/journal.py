@@ -29,7 +29,10 @@ _HEAD = "SELECT seq, hash FROM audit ORDER BY seq DESC LIMIT 1"
 
 
 class Journal:
-    """Writes entries and tells them. `advanced` is set after the next commit with events, and then replaced."""
+    """Writes entries and tells them. `advanced` is set after the next commit with events, and then replaced.
+
+    `head` is the newest row of the audit that is on disk: its number and hash.
+    """
 
     def __init__(self, store: Store, bus: Bus, clock: Clock) -> None:
         self._store = store
@@ -37,11 +40,14 @@ class Journal:
         self._clock = clock
         self.advanced = asyncio.Event()
         self.last_seq = 0
+        self.head = (0, chain.GENESIS)
 
     async def open(self) -> None:
         """Find the end of the log."""
         newest = await self._store.read(lambda tx: tx.exec_driver_sql(_LAST_EVENT).scalar_one())
         self.last_seq = newest or 0
+        head = await self._store.read(lambda tx: tx.exec_driver_sql(_HEAD).first())
+        self.head = (head.seq, head.hash) if head else (0, chain.GENESIS)
 
     def wake(self) -> None:
         """Let all that wait for events look again."""
@@ -98,6 +104,7 @@ class Journal:
                     audit_row = _audit_row(entry, audit_seq, now, prev_hash)
                     prev_hash = audit_row["hash"]
                     audit_rows.append(audit_row)
+            draft.head = (audit_seq, prev_hash)
         insert_rows(tx, events, event_rows)
         insert_rows(tx, audit, audit_rows)
 
@@ -107,17 +114,19 @@ class Journal:
             if self._bus.listens(row["topic"]):
                 self._bus.tell(Event(**row))
         if draft.rows:
+            self.head = max(self.head, draft.head)
             self.wake()
 
 
 class _Draft:
-    """The entries of one transaction on their way; `rows` are the events that became of them."""
+    """The entries of one transaction on their way; `rows` are the events that became of them, `head` the audit then."""
 
-    __slots__ = ("entries", "rows")
+    __slots__ = ("entries", "head", "rows")
 
     def __init__(self, entries: Sequence[Entry]) -> None:
         self.entries = entries
         self.rows: list[dict[str, Any]] = []
+        self.head = (0, chain.GENESIS)
 
 
 def _log_loss(future: "asyncio.Future[Any]") -> None:

@@ -5,6 +5,7 @@ import secrets
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import structlog
 
 from orchestrator import __version__
 from orchestrator.api.rooms import Rooms
+from orchestrator.audit.anchors import Anchors, anchor_head, keep_anchoring, known
 from orchestrator.audit.entries import Entry
 from orchestrator.audit.journal import Journal
 from orchestrator.audit.reading import AuditReader
@@ -83,6 +85,9 @@ async def build(configuration: Configuration, places: Places) -> AsyncIterator[D
         bus = LocalBus(supervisor, metrics)
         journal = Journal(store, bus, clock)
         await journal.open()
+        anchors = Anchors(places.state, clock)
+        supervisor.root("audit.anchors", keep_anchoring(anchors, journal, clock))
+        stack.push_async_callback(_last_anchor, anchors, journal)
 
         identities = Identities(store, journal, clock)
         operator = await identities.open()
@@ -169,7 +174,7 @@ async def build(configuration: Configuration, places: Places) -> AsyncIterator[D
             store=store,
             blobs=blobs,
             journal=journal,
-            audit=AuditReader(store),
+            audit=AuditReader(store, partial(known, anchors, journal)),
             identities=identities,
             keys=keys,
             executions=executions,
@@ -198,6 +203,10 @@ def _checks(sandbox: Sandbox, store: Store, bus: LocalBus) -> dict[str, dict[str
         "bus": {"status": "ok", "detail": f"{len(bus.subscriptions)} subscribers, {missed} events missed"},
         "pool": {"status": engine_status, "detail": sandbox.load()},
     }
+
+
+async def _last_anchor(anchors: Anchors, journal: Journal) -> None:
+    anchor_head(anchors, journal)
 
 
 def _public_url(settings: Settings) -> str:

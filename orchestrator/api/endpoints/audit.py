@@ -1,8 +1,10 @@
 """The audit: what was done, by whom, on whose permission."""
 
+from dataclasses import asdict
 from typing import Any
 
 from aiohttp import web
+from pydantic import Field
 
 from orchestrator.api.endpoint import Call, endpoint, json_answer
 from orchestrator.contracts.callers import Scope
@@ -25,11 +27,13 @@ class AuditRow(View):
 
 
 class ChainVerdict(View):
-    """Whether the chain holds; `first_bad` is the first row that does not follow."""
+    """Whether the chain holds; `first_bad` is the first row that does not follow, or is not there any more."""
 
     ok: bool
     entries: int
     first_bad: int | None
+    anchored: int = Field(0, description="The newest row that something outside the database vouches for.")
+    forged: int = Field(0, description="Anchors in the state directory that this daemon has not signed.")
 
 
 @endpoint("GET", "/v1/audit", scope=Scope.ADMIN, aliases=("/audit",), answer=AuditRow, lists=True)
@@ -42,6 +46,5 @@ async def listing(call: Call) -> web.Response:
 
 @endpoint("POST", "/v1/audit/verify", scope=Scope.ADMIN, answer=ChainVerdict)
 async def verify(call: Call) -> web.Response:
-    """Walk the whole chain."""
-    verdict = await call.rooms.audit.verify()
-    return json_answer({"ok": verdict.ok, "entries": verdict.entries, "first_bad": verdict.first_bad})
+    """Walk the whole chain, and hold it against the anchors outside the database."""
+    return json_answer(asdict(await call.rooms.audit.verify()))

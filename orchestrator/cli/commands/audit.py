@@ -30,8 +30,12 @@ def listing(
 
 @app.command()
 def verify(as_json: AsJson = False) -> None:
-    """Walk the whole chain; exit 1 if a row does not follow."""
+    """Walk the whole chain; exit 1 if a row does not follow, or was there and is not any more."""
     verdict = client.call("POST", "/v1/audit/verify")
     show(verdict, as_json)
     if not verdict["ok"]:
-        raise CliFault(f"the chain breaks at row {verdict['first_bad']}")
+        raise CliFault(
+            f"the chain breaks at row {verdict['first_bad']}"
+            if verdict["first_bad"] is not None
+            else f"{verdict['forged']} anchors in the state directory were not signed by this daemon"
+        )

@@ -131,5 +131,6 @@ def _detail(problem: Any) -> str:
 
 
 def _chain(answer: Any) -> tuple[bool, str]:
-    holds = "the chain holds" if answer["ok"] else f"the chain breaks at row {answer['first_bad']}"
+    broken = f"the chain breaks at row {answer['first_bad']}" if answer["first_bad"] else "anchors of it were forged"
+    holds = "the chain holds" if answer["ok"] else broken
     return answer["ok"], f"{answer['entries']} rows, {holds}"
