@@ -20,7 +20,7 @@ import structlog
 
 from orchestrator.audit.journal import Journal
 from orchestrator.kernel.canonical import canonical_json
-from orchestrator.kernel.clock import Clock, rfc3339
+from orchestrator.kernel.clock import Clock, SystemClock, rfc3339
 
 log = structlog.get_logger("audit")
 EVERY_ENTRIES = 1000
@@ -56,7 +56,14 @@ class Anchors:
         self._file = state / "audit.anchors"
         self._key_file = state / "audit.key"
         self._clock = clock
-        self._key = self._made_key()
+        self._key = self._known_key() or self._made_key()
+
+    @classmethod
+    def written(cls, state: Path) -> Anchored:
+        """What a daemon has anchored there, for who only looks: nothing is made."""
+        if not (state / "audit.key").exists():
+            return Anchored({}, None, 0)
+        return cls(state, SystemClock()).read()
 
     def add(self, seq: int, digest: str) -> None:
         """Write down the head; on disk when this returns."""
@@ -104,10 +111,13 @@ class Anchors:
     def _mac(self, anchor: dict[str, object]) -> str:
         return hmac.new(self._key, canonical_json(anchor), sha256).hexdigest()
 
-    def _made_key(self) -> bytes:
+    def _known_key(self) -> bytes | None:
         with suppress(FileNotFoundError):
             if len(key := self._key_file.read_bytes()) == _KEY_BYTES:
                 return key
+        return None
+
+    def _made_key(self) -> bytes:
         key = secrets.token_bytes(_KEY_BYTES)
         draft = self._key_file.with_suffix(".new")
         descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)

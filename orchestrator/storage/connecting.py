@@ -6,7 +6,9 @@ No message made here holds any part of the address, for a password is in it.
 
 import os
 import socket
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import asyncpg
 from sqlalchemy import Connection
@@ -17,6 +19,7 @@ from sqlalchemy.pool import AsyncAdaptedQueuePool, NullPool
 from orchestrator.contracts.errors import Invalid, OrchestratorError, StartRefused
 from orchestrator.storage.settings import StorageSettings
 
+T = TypeVar("T")
 OLDEST = 13
 """The oldest major version of PostgreSQL that its makers still mended when this was written."""
 FAULTS = (OSError, TimeoutError, ValueError, asyncpg.PostgresError, asyncpg.InterfaceError)
@@ -112,6 +115,19 @@ async def look(settings: StorageSettings) -> str:
     if why := unfit(found):
         raise StartRefused(why)
     return "PostgreSQL {}.{}".format(*divmod(found.version, 10_000))
+
+
+async def look_into(settings: StorageSettings, work: Callable[[Connection], T]) -> T:
+    """What `work` reads in one snapshot that cannot be written. Raises `StartRefused`."""
+    looking = engine(settings)
+    try:
+        async with looking.connect() as connection:
+            await connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+            return await connection.run_sync(work)
+    except (DBAPIError, *FAULTS) as fault:
+        raise refusal(fault) from None
+    finally:
+        await looking.dispose()
 
 
 def reason(fault: BaseException) -> str:

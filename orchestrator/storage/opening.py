@@ -22,7 +22,7 @@ async def open_store(
     """
     if not settings.url.get_secret_value():
         return SqliteStore(path, blobs, settings, metrics, clock)
-    store: Store = await _with_driver("postgres").PostgresStore.open(settings, metrics, supervisor)
+    store: Store = await with_driver("postgres").PostgresStore.open(settings, metrics, supervisor)
     return store
 
 
@@ -30,11 +30,11 @@ async def look(settings: StorageSettings) -> str:
     """Which store it is, in words, after a look at the server where it is one. Raises `StartRefused`."""
     if not settings.url.get_secret_value():
         return "SQLite, in the state directory"
-    told: str = await _with_driver("connecting").look(settings)
+    told: str = await with_driver("connecting").look(settings)
     return told
 
 
-def _with_driver(module: str) -> Any:
+def with_driver(module: str) -> Any:
     """A module that needs the driver, which is an extra, and takes a while to import that most starts can spare."""
     try:
         return importlib.import_module(f"orchestrator.storage.{module}")

@@ -12,6 +12,7 @@ import typer
 
 from orchestrator.cli import attack as attacking
 from orchestrator.cli import client, configuration
+from orchestrator.cli import invariants as checking
 from orchestrator.cli.options import AsJson, ConfigFile, StateDir
 from orchestrator.cli.output import CliFault, table
 from orchestrator.config.places import Places, places
@@ -40,6 +41,9 @@ def doctor(
         bool, typer.Option("--attack", help="Try the sandbox with a thousand hostile programs instead.")
     ] = False,
     theme: Annotated[list[str] | None, typer.Option(help="Only this theme of attacks; may be repeated.")] = None,
+    invariants: Annotated[
+        bool, typer.Option("--invariants", help="Check what must hold of the store at every moment instead.")
+    ] = False,
     thorough: Annotated[bool, typer.Option("--thorough", help="Each attack in a container of its own, too.")] = False,
 ) -> None:
     """Look at everything that the daemon needs, and say what to mend; exit 1 if something is to be mended.
@@ -50,6 +54,9 @@ def doctor(
     where = places(state, [])
     if attack:
         attacking.attack(settings.sandbox, where.images, theme or [], thorough=thorough, as_json=as_json)
+        return
+    if invariants:
+        checking.check(where, settings.storage, as_json=as_json)
         return
     store = ("store", *_store(settings.storage))
     findings: list[Finding] = [("configuration", OK, "good"), *_look(where, settings.sandbox), store]

@@ -295,7 +295,8 @@ class Runner:
     def _late(self, row: RowMapping, step: DraftStep, longest_s: float) -> None:
         """Tell that a step is near the end of its time (R4-48)."""
         told = alarms.alarm("time", alarms.TIME * longest_s * 1e3, longest_s * 1e3)
-        self._journal.note(alarm_of(row, step, told))
+        written = self._journal.submit(lambda tx: (None, [alarm_of(records.load(tx, row["id"]), step, told)]))
+        written.add_done_callback(lambda done: done.cancelled() or done.exception())  # a store that is away says so
 
     async def _write_end(self, run: Run, step: DraftStep, ended: _Ended, *, again: bool) -> None:
         """Write an attempt's outcome with its cost; the step's, too, unless there will be another attempt."""
