@@ -13,7 +13,7 @@ from orchestrator.cli.output import CliFault
 from orchestrator.config.places import Places, places
 
 _LONGEST_S = 600.0
-_NOT_THERE = ("sandbox_unavailable", "store_unavailable", "draining")
+_NOT_THERE = ("sandbox_unavailable", "store_unavailable", "draining", "halted")
 _WRONG_USE = ("invalid", "malformed", "limit_above_profile")
 
 
