@@ -28,6 +28,9 @@ class GovernanceSettings(Model):
     undo_retry_s: float = Field(
         1.0, gt=0, le=3600, description="How long to wait before an effect that could not be undone is tried again."
     )
+    undo_grace_s: float = Field(
+        5.0, ge=0, le=3600, description="How long a cancelled step has to end before what it did is undone."
+    )
     overspend_tolerance: float = Field(
         0.1,
         ge=0,

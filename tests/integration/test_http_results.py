@@ -12,7 +12,8 @@ from tests.integration.http_rig import problem
 from tests.integration.test_http_commands import ECHO, Person, done, of_steps, step
 from tests.integration.test_http_incidents import incidents, person_of
 
-SETTINGS = {"bundled": False, "sandbox__docker_host": NO_ENGINE, "governance__undo_retry_s": 0.02}
+SETTINGS = {"bundled": False, "sandbox__docker_host": NO_ENGINE, "governance__undo_retry_s": 0.02,
+            "governance__undo_grace_s": 0.3}  # fmt: skip
 COUNTS = """
 PLUGIN = {"intents": ["count"], "keywords": ["count"]}
 calls = []
@@ -34,6 +35,9 @@ HOW = {
     return file.name
 """,
     "compensated": """
+    import time
+    (HERE / "begun").touch()
+    time.sleep(request.params.get("slowly") or 0)
     (HERE / "letter").write_text(request.text)
     if request.params.get("fail"): raise ValueError("half done")
     return {"id": request.id, "file": "letter"}
@@ -321,6 +325,19 @@ class TestEffects:
         await person.ask("POST", f"{path}/cancel")
         await effect(person, path, "done")
         assert (await states(person, path), (tmp_path / "letter").exists()) == (["rejected"], False)
+
+    @pytest.mark.parametrize("daemon", ["compensated"], indirect=True)
+    async def test_what_was_under_way_when_it_was_cancelled_is_undone_when_it_has_ended(self, person, tmp_path) -> None:
+        """A thread cannot be killed: it writes its letter after the cancel, and no letter is left."""
+        path = await person.make(of_steps(write(slowly=0.1)))
+        await person.ask("POST", f"{path}/plan")
+        await person.ask("POST", f"{path}/approve", {"approved": True})
+        await person.ask("POST", f"{path}/execute")
+        await until((tmp_path / "begun").exists)
+        assert (await person.ask("POST", f"{path}/cancel")).json["status"] == "cancelled"
+        await until((tmp_path / "undone").exists)
+        await until(lambda: not (tmp_path / "letter").exists())
+        assert await results(person, path) == []
 
     @pytest.mark.parametrize("daemon", ["deferred", "deferred process"], indirect=True)
     async def test_a_deferred_effect_comes_about_once_when_it_is_accepted(self, person, tmp_path) -> None:

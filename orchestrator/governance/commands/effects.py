@@ -63,6 +63,13 @@ def abandon(tx: Tx, command_id: str, keep: Collection[int], now: str) -> None:
     _end(tx, (c.command_id == command_id, c.step_index.not_in(keep)), ("held",), now)
 
 
+def wait_for(tx: Tx, command_id: str, running: Collection[int], until: str) -> None:
+    """Undo what is under way not before then: a cancelled call may need a moment until it has really ended."""
+    c = effects.c
+    here = (c.command_id == command_id, c.state == "due", c.step_index.in_(running), c.output_ref.is_(None))
+    tx.execute(update(effects).where(*here).values(next_at=until))
+
+
 def pending(tx: Tx, command_id: str) -> bool:
     """Whether something that a command did is still being undone."""
     c = effects.c

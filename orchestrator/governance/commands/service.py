@@ -14,7 +14,7 @@ from orchestrator.contracts.commands import Action, ApproveCommand, CreateComman
 from orchestrator.contracts.costs import Cost
 from orchestrator.contracts.errors import Conflict, OrchestratorError
 from orchestrator.contracts.model import JsonObject
-from orchestrator.governance.commands import approvals, budgets, effects, locks, machine, outputs, records
+from orchestrator.governance.commands import approvals, budgets, effects, journal, locks, machine, outputs, records
 from orchestrator.governance.commands.aftercare import Aftercare
 from orchestrator.governance.commands.drafts import Draft
 from orchestrator.governance.commands.planning import Planning, digest_of
@@ -285,6 +285,8 @@ class Commands:
         approvals.void(tx, row["id"])
         outputs.abandon(tx, row["id"], (), "rejected", now)
         effects.abandon(tx, row["id"], (), now)
+        running = [attempt["step_index"] for attempt in journal.under_way(tx, row["id"], row["plan_version"])]
+        effects.wait_for(tx, row["id"], running, later(now, self._settings.undo_grace_s))
         budgets.release(tx, row["id"])
         locks.release(tx, lock_scope(row["context_id"]), row["id"])
         records.stop_steps(tx, row, now, decision or "cancelled")
