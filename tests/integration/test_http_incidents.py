@@ -278,6 +278,39 @@ async def test_a_violation_stops_the_command_hard_and_is_an_incident_of_its_iden
     subscription.close()
 
 
+async def test_what_runs_beside_a_violation_is_ended_with_it(person: Person, daemon: Running, tmp_path: Path) -> None:
+    """R4-33: a hard stop, not only of what would have come next."""
+    beside = f"""
+import asyncio, pathlib
+PLUGIN = {{"intents": ["linger"]}}
+async def handle(request):
+    try:
+        await asyncio.sleep(60)
+    except asyncio.CancelledError:
+        (pathlib.Path({str(tmp_path)!r}) / "ended").touch()
+        raise
+"""
+    (tmp_path / "plugins" / "slow.py").write_text(beside)
+    (tmp_path / "plugins" / "odd.py").write_text(ODD)
+    steps = (
+        step("a", {}, name="linger", dependencies=[]),
+        step("b", {"how": "violation"}, name="odd", dependencies=[]),
+    )
+    path = await person.make(of_steps(*steps, parallelExecution=True))
+    async with asyncio.timeout(10):
+        while (await person.ask("POST", f"{path}/plan")).status != 201:
+            await asyncio.sleep(0.01)
+    await person.ask("POST", f"{path}/approve", {"approved": True})
+    await person.ask("POST", f"{path}/execute")
+    failure = (await person.ended(path))["failure"]
+    assert (failure["stepIndex"], failure["category"]) == (1, "policy_violation")
+    async with asyncio.timeout(10):
+        while not (tmp_path / "ended").exists():
+            await asyncio.sleep(0.005)
+    assert [one["status"] for one in (await person.ask("GET", f"{path}/plan")).json["steps"]] == ["failed", "failed"]
+    assert [one["kind"] for one in await incidents(daemon)] == ["policy_violation"]
+
+
 async def test_spending_past_a_budget_and_its_tolerance_stops_the_command(tmp_path: Path) -> None:
     """R4-33, 3.2 "actual cost > estimate": the step failed, nothing more runs, an incident says how much."""
     (tmp_path / "plugins").mkdir()

@@ -135,7 +135,7 @@ class Runner:
                 try:
                     async with asyncio.timeout(await self._left_s(run)):
                         while (todo := await self._next(run)) is not None:
-                            await asyncio.gather(*(self._step(run, step) for step in todo))
+                            await self._together(run, todo)
                 except TimeoutError:
                     await self._give_up(run, "the command's maxDuration was over")
                 except Lost:
@@ -190,8 +190,11 @@ class Runner:
 
     def _stopped(self, tx: Tx, row: RowMapping, fault: Violation, now: str) -> list[Entry]:
         """The hard stop of a command in which something happened that must not (R4-33)."""
-        records.stop_steps(tx, row, now, fault.detail)
-        return [self._finish(tx, row, "failed", now), records.violation(tx, row, fault.code, fault.detail, now)]
+        if not any(step["status"] == "failed" for step in records.steps_of(tx, row["id"])):
+            records.stop_steps(tx, row, now, fault.detail)
+        told = [self._finish(tx, row, "failed", now), records.violation(tx, row, fault.code, fault.detail, now)]
+        records.stop_steps(tx, row, now, fault.detail)  # now, so that the failure names the step that was at fault
+        return told
 
     async def _keep_lock(self, run: Run) -> None:
         """Renew the lease for as long as the run goes on."""
@@ -244,6 +247,15 @@ class Runner:
         row = records.move(tx, row, "pause", "awaiting_approval", now)
         told = {"metadata": {"stepIndex": first}, "approvalRequest": asked}
         return None, [records.event(row, "command.awaiting_approval", "daemon", "awaiting_approval", **told)]
+
+    async def _together(self, run: Run, todo: Sequence[DraftStep]) -> None:
+        """These steps beside each other; where one finds that the command was stopped, the others are ended, too."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                for step in todo:
+                    group.create_task(self._step(run, step))
+        except ExceptionGroup as found:
+            raise found.exceptions[0] from None
 
     async def _step(self, run: Run, step: DraftStep) -> None:
         """One step: attempts until one ends for good, each journalled."""
@@ -304,7 +316,7 @@ class Runner:
         (ref,), part = self._blobs.part(ended.output)
         reference = {"ref": ref, "sha256": ref, "size": len(ended.output), "type": "application/json"}
 
-        def work(tx: Tx) -> tuple[None, list[Entry]]:
+        def work(tx: Tx) -> tuple[bool, list[Entry]]:
             row, now = self._held(tx, run)
             budgets.spend(tx, run.command_id, cost)
             told = [alarm_of(row, step, one) for one in budgets.near(tx, run.command_id, cost)]
@@ -315,15 +327,16 @@ class Runner:
                 raise Stale
             if fault is None:
                 keep_result(tx, row, step, reference, cost, now)
-                return None, [*told, step_ended(tx, row, step, "completed", None, cost=cost)]
+                return False, [*told, step_ended(tx, row, step, "completed", None, cost=cost)]
             if again and past is None:
                 retried = {"metadata": {"stepIndex": step.index}, "error": fault.detail}
-                return None, [*told, records.event(row, "command.step_retried", "daemon", outcome, **retried)]
+                return False, [*told, records.event(row, "command.step_retried", "daemon", outcome, **retried)]
             told.append(step_ended(tx, row, step, "failed", fault.detail, cost=cost, category=failures.category(fault)))
             stopped = self._stopped(tx, row, fault, now) if isinstance(fault, Violation) else []
-            return None, [*told, *stopped]
+            return bool(stopped), [*told, *stopped]
 
-        await self._journal.write(work, [part])
+        if await self._journal.write(work, [part]):
+            raise Stale
 
     def _crashed(self, tx: Tx, row: RowMapping, run: Run, step: DraftStep, now: str) -> list[Entry]:
         """What becomes of a step in whose work a daemon died: once more where that harms nobody, else a person says."""
