@@ -27,7 +27,7 @@ Start = Callable[[Progress | None], Awaitable[Running]]
     scope=Scope.EXECUTE,
     body=ExecutionRequest,
     answer=Execution,
-    codes=("limit_above_profile", "queue_full", "sandbox_unavailable"),
+    codes=("limit_above_profile", "queue_full", "sandbox_unavailable", "halted"),
     query=("stream",),
 )
 async def run(call: Call) -> web.StreamResponse:

@@ -20,6 +20,8 @@ from orchestrator.contracts.queries import QueryAnswer, QueryRequest
         "plugin_error",
         "plugin_timeout",
         "sandbox_unavailable",
+        "approval_required",
+        "halted",
     ),
 )
 async def ask(call: Call) -> web.Response:
