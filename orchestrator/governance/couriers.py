@@ -76,6 +76,9 @@ class Couriers:
             except OrchestratorError as fault:
                 log.warning("webhook.waits_for_the_store", webhook=webhook_id, reason=fault.detail)
                 wait_s = _AGAIN_S
+            except Exception as defect:  # of ours: whatever it is, this webhook is not forgotten for that
+                log.error("webhook.broke", webhook=webhook_id, exc_info=defect)
+                wait_s = self._settings.webhook_rest_s
             if wait_s is None:
                 await advanced.wait()
             else:

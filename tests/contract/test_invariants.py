@@ -1,6 +1,8 @@
 """Each invariant is seen to be broken, on each store, when somebody plants what must not be (REQUIREMENTS 3.3)."""
 
+import asyncio
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,9 +11,12 @@ from sqlalchemy import insert, update
 from orchestrator.audit import chain
 from orchestrator.audit.anchors import Anchor, Anchored
 from orchestrator.cli.invariants import findings
+from orchestrator.contracts.errors import StartRefused
 from orchestrator.governance.invariants.findings import Finding
 from orchestrator.storage import schema
+from orchestrator.storage.looking import look_into
 from orchestrator.storage.port import Store, Tx
+from tests.contract.stores import Ground
 
 T0, T1, T2 = (f"2026-01-01T00:00:0{n}.000Z" for n in range(3))
 NOTHING = Anchored({}, None, 0)
@@ -138,3 +143,18 @@ async def test_a_chain_that_was_cut_off_or_is_not_the_anchored_one_is_found(stor
         Anchored({}, None, 1),
     ):
         assert (await checked(store, known))["I8"].holds is False
+
+
+async def test_a_store_in_use_is_looked_into_and_cannot_be_written_that_way(store: Store, ground: Ground) -> None:
+    """`doctor --invariants` beside a running daemon: one snapshot, read only."""
+    await store.write(good)
+    path, blobs = getattr(ground, "files", (Path("unused"), Path("unused")))
+
+    def look(work: Callable[[Tx], Any]) -> Any:
+        return look_into(ground.settings, path, blobs, work)
+
+    found = await asyncio.to_thread(look, lambda tx: findings(tx, NOTHING))
+    assert [one.name for one in found if one.holds] == [f"I{n}" for n in range(1, 11)]
+    with pytest.raises(StartRefused, match=r"readonly|read-only"):
+        await asyncio.to_thread(look, change(schema.commands, intent="another"))
+    await store.write(change(schema.commands, intent="still writable"))

@@ -109,11 +109,14 @@ class Aftercare:
 
     async def _do(self, row: RowMapping) -> None:
         await self._store.write(lambda tx: _set(tx, row, state="doing", attempts=row["attempts"] + 1))
+        fault: OrchestratorError | None = None
         try:
             await self._call(row)
-            fault = None
         except OrchestratorError as failed:
             fault = failed
+        except Exception as defect:  # of ours: whatever it is, the other effects are looked after all the same
+            log.error("commands.effect_broke", effect=row["id"], exc_info=defect)
+            fault = OrchestratorError("a defect of the daemon; its log says more")
         while True:  # what was done is not done again because the store was away just then
             try:
                 return await self._journal.write(lambda tx: (None, self._ended(tx, row, fault)))
