@@ -281,9 +281,8 @@ def outcomes_in(execution: Json, nonce: str, programs: int, calls: int) -> list[
 
 async def run_trials(candidates: Ranking, checks: Sequence[Check], name: str | None) -> tuple[list[Trial], Json]:
     """Run all candidates on the inputs of the checks, in one execution; also that execution's record."""
-    named = [(program, name or program.entry_point) for _, program in candidates]
+    nonce, named = secrets.token_hex(16), [(program, name or program.entry_point) for _, program in candidates]
     programs = [{"source": renamed(program, own), "entry_point": own} for program, own in named]
-    nonce = secrets.token_hex(16)
     task = {"nonce": nonce, "programs": programs, "inputs": [check.input for check in checks]}
     execution = dict(await MANAGER.sandbox.run(DRIVER, stdin=json.dumps(task)))
     outcomes = outcomes_in(execution, nonce, len(programs), len(checks))
@@ -323,7 +322,7 @@ def unmistakable(passed: list[Trial]) -> Trial | None:
     if len(meant) != 1:
         return meant[0] if meant and meant[0].score - meant[1].score >= MARGIN else None
     answers = {str(check["expected"]) for check in meant[0].checks}
-    chance = len(answers) == 1 and all(len(answer) < 3 or answer in ("True", "False", "None") for answer in answers)
+    chance = len(answers) == 1 and all(len(told) < 3 or told in ("True", "False", "None") for told in answers)
     return meant[0] if meant[0].score > 0 or not chance else None
 
 
@@ -334,9 +333,9 @@ def decided(trials: list[Trial], clear: Program | None, text: str, execution: Js
     by_words = next((trial for trial in trials if trial.program is clear and (trial.passed or not passed)), None)
     if chosen := by_words or unmistakable(passed):
         return chosen
-    detail = "The examples leave open which program is meant." if passed else "No program gives these outputs."
-    if execution["status"] != "ok":
-        detail = f"The programs could not be tried to the end, {execution['status']}: {execution['reason']}"
+    none = f"The programs could not be tried to the end, {execution['status']}: {execution['reason']}"
+    none = "No program gives these outputs." if execution["status"] == "ok" else none
+    detail = "The examples leave open which program is meant." if passed else none
     close = [trial.program.title for trial in passed] or nearest([(t.score, t.program) for t in trials], text)
     raise Refused("cannot_generate", detail, suggestions=close[:10], help=HELP)
 
