@@ -12,6 +12,7 @@ from orchestrator.governance.commands.service import Commands
 from orchestrator.governance.executions import Executions
 from orchestrator.governance.identities import Identities
 from orchestrator.governance.keys import Keys
+from orchestrator.governance.plans.service import Plans
 from orchestrator.governance.sessions import Sessions
 from orchestrator.governance.settings import GovernanceSettings
 from orchestrator.host.host import Host
@@ -39,6 +40,7 @@ class Rooms:
     executions: Executions
     sessions: Sessions
     commands: Commands
+    plans: Plans
     host: Host
     desk: Desk
     profiles: Callable[[], list[ProfileView]]

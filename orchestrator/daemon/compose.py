@@ -31,6 +31,8 @@ from orchestrator.governance.grants import Grants
 from orchestrator.governance.identities import Identities, Identity
 from orchestrator.governance.keys import PREFIX, Keys
 from orchestrator.governance.permits import PermitOffice
+from orchestrator.governance.plans.service import Plans
+from orchestrator.governance.plans.telling import PlanJournal
 from orchestrator.governance.sessions import Sessions
 from orchestrator.host.calls import HANDLE
 from orchestrator.host.host import Host
@@ -129,9 +131,11 @@ async def build(configuration: Configuration, places: Places) -> AsyncIterator[D
         bus.serve(HANDLE, host.handle_message)
 
         calls = Calls(bus, office, clock)
-        runner = Runner(store, journal, blobs, calls, clock, supervisor, settings.governance)
-        planning = Planning(store, journal, blobs, host, desk.rank, clock, settings.governance)
-        commands = Commands(store, journal, planning, runner, clock, settings.governance)
+        told = PlanJournal(journal)
+        runner = Runner(store, told, blobs, calls, clock, supervisor, settings.governance)
+        planning = Planning(store, told, blobs, host, desk.rank, clock, settings.governance)
+        commands = Commands(store, told, planning, runner, clock, settings.governance)
+        plans = Plans(store, told, blobs, commands, clock, settings.governance)
         await commands.open()
         supervisor.root("commands.expiry", commands.keep_expiring())
 
@@ -152,6 +156,7 @@ async def build(configuration: Configuration, places: Places) -> AsyncIterator[D
             executions=executions,
             sessions=sessions,
             commands=commands,
+            plans=plans,
             host=host,
             desk=desk,
             profiles=sandbox.profiles,

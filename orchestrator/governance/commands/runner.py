@@ -15,13 +15,13 @@ import structlog
 from sqlalchemy import RowMapping, insert, update
 
 from orchestrator.audit.entries import Entry
-from orchestrator.audit.journal import Journal
 from orchestrator.contracts.costs import Cost
 from orchestrator.contracts.errors import OrchestratorError, Unavailable
 from orchestrator.contracts.plans import StepResult
 from orchestrator.governance.commands import approvals, budgets, drafts, journal, locks, records, retries
 from orchestrator.governance.commands.calls import Calls, inline
 from orchestrator.governance.commands.drafts import Draft, DraftStep
+from orchestrator.governance.plans.telling import PlanJournal
 from orchestrator.governance.settings import GovernanceSettings
 from orchestrator.kernel.clock import Clock, later, rfc3339
 from orchestrator.kernel.ids import new_id
@@ -76,7 +76,7 @@ class Runner:
     """Runs commands that are executing, each as a task of its own."""
 
     def __init__(
-        self, store: Store, journal_: Journal, blobs: Blobs, calls: Calls, clock: Clock, supervisor: Supervisor,
+        self, store: Store, journal_: PlanJournal, blobs: Blobs, calls: Calls, clock: Clock, supervisor: Supervisor,
         settings: GovernanceSettings, sleep: Sleep = asyncio.sleep,
     ) -> None:  # fmt: skip
         self._store = store
