@@ -33,6 +33,8 @@ from orchestrator.governance.keys import PREFIX, Keys
 from orchestrator.governance.permits import PermitOffice
 from orchestrator.governance.plans.service import Plans
 from orchestrator.governance.plans.telling import PlanJournal
+from orchestrator.governance.policies import finding
+from orchestrator.governance.policies.policies import Policies
 from orchestrator.governance.sessions import Sessions
 from orchestrator.host.calls import HANDLE
 from orchestrator.host.host import Host
@@ -132,10 +134,13 @@ async def build(configuration: Configuration, places: Places) -> AsyncIterator[D
 
         calls = Calls(bus, office, clock)
         told = PlanJournal(journal)
-        runner = Runner(store, told, blobs, calls, clock, supervisor, settings.governance)
+        hooks = finding.found(finding.Parts(settings.governance, clock, journal))
+        policies = Policies(hooks, supervisor, settings.governance.policy_timeout_s)
+        stack.callback(policies.close)
+        runner = Runner(store, told, blobs, calls, policies, clock, supervisor, settings.governance)
         planning = Planning(store, told, blobs, host, desk.rank, clock, settings.governance)
         commands = Commands(store, told, planning, runner, clock, settings.governance)
-        plans = Plans(store, told, blobs, commands, clock, settings.governance)
+        plans = Plans(store, told, blobs, commands, clock, settings.governance, policies)
         await commands.open()
         supervisor.root("commands.expiry", commands.keep_expiring())
 

@@ -26,3 +26,16 @@ class GovernanceSettings(Model):
     cpu_s_usd: float = Field(0.00002, ge=0, le=1e6, description="Price of a processor's second, so that budgets bite.")
     gib_s_usd: float = Field(0.000003, ge=0, le=1e6, description="Price of a GiB of memory for a second.")
     permit_ttl_s: float = Field(300.0, gt=0, description="How long a permit that is not used stays good.")
+    policy_hooks: list[str] = Field(
+        [],
+        description="Hooks that are asked before each step of a plan, in this order: rate_limiter, audit_logger, "
+        "security_check, and those of installed distributions (entry points orchestrator.policy_hooks).",
+    )
+    policy_timeout_s: float = Field(5.0, gt=0, le=600, description="How long a hook may think. Then its answer is no.")
+    policy_rate_per_minute: int = Field(
+        60, ge=1, le=1_000_000, description="rate_limiter: runs of one capability within a minute for one user."
+    )
+    policy_permissions: dict[str, list[str]] = Field(
+        {"*": ["*"]},
+        description="security_check: which capabilities (patterns such as mail_*) each user may use; * is everybody.",
+    )

@@ -16,12 +16,13 @@ from sqlalchemy import RowMapping, insert, update
 
 from orchestrator.audit.entries import Entry
 from orchestrator.contracts.costs import Cost
-from orchestrator.contracts.errors import OrchestratorError, Unavailable
+from orchestrator.contracts.errors import Invalid, OrchestratorError, Unavailable
 from orchestrator.contracts.plans import StepResult
 from orchestrator.governance.commands import approvals, budgets, drafts, journal, locks, records, retries
 from orchestrator.governance.commands.calls import Calls, inline
 from orchestrator.governance.commands.drafts import Draft, DraftStep
 from orchestrator.governance.plans.telling import PlanJournal
+from orchestrator.governance.policies.policies import Policies
 from orchestrator.governance.settings import GovernanceSettings
 from orchestrator.kernel.clock import Clock, later, rfc3339
 from orchestrator.kernel.ids import new_id
@@ -76,13 +77,14 @@ class Runner:
     """Runs commands that are executing, each as a task of its own."""
 
     def __init__(
-        self, store: Store, journal_: PlanJournal, blobs: Blobs, calls: Calls, clock: Clock, supervisor: Supervisor,
-        settings: GovernanceSettings, sleep: Sleep = asyncio.sleep,
+        self, store: Store, journal_: PlanJournal, blobs: Blobs, calls: Calls, policies: Policies, clock: Clock,
+        supervisor: Supervisor, settings: GovernanceSettings, sleep: Sleep = asyncio.sleep,
     ) -> None:  # fmt: skip
         self._store = store
         self._journal = journal_
         self._blobs = blobs
         self._calls = calls
+        self._policies = policies
         self._clock = clock
         self._supervisor = supervisor
         self._settings = settings
@@ -191,6 +193,9 @@ class Runner:
 
         if decision.skip or decision.fail or decision.done:
             await self._journal.write(work)
+            for step_id, why in decision.fail:
+                row = await self._store.read(lambda tx: records.load(tx, run.command_id))
+                await self._policies.ended(row, by_id[step_id].step, 0.0, Invalid(why))
         if decision.done:
             return None
         waiting = [one for one in run.draft.steps if results[one.step.id].status == "running"]
@@ -218,15 +223,29 @@ class Runner:
         return None, [records.event(row, "command.awaiting_approval", "daemon", "awaiting_approval", **told)]
 
     async def _step(self, run: Run, step: DraftStep) -> None:
-        """One step: attempts until one ends for good, each journalled."""
+        """One step: attempts until one ends for good, each journalled. Policies may say no before, and hear after."""
+        if (why := await self._denied(run, step)) is not None:
+            return await self._journal.write(lambda tx: self._deny(tx, run, step, why))
         while True:
             row, approval, attempt, due_at = await self._journal.write(lambda tx: self._begin(tx, run, step))
             ended = await self._attempt(run, row, approval, step, due_at)
             delay_s = None if ended.fault is None else retries.delay_s(ended.fault, attempt, step.step.attempts)
             await self._write_end(run, step, ended, again=delay_s is not None)
             if delay_s is None:
-                return
+                return await self._policies.ended(row, step.step, ended.seconds, ended.fault, ended.output)
             await self._sleep(delay_s)
+
+    async def _denied(self, run: Run, step: DraftStep) -> str | None:
+        """Why a step may not run. A wait calls nothing, so nobody is asked."""
+        row = await self._store.read(lambda tx: records.load(tx, run.command_id))
+        if step.capability is None or not self._policies.asked(row):
+            return None
+        _, outputs = await self._known(run)
+        return await self._policies.denial(row, step.step, scheduling.scope_of(outputs))
+
+    def _deny(self, tx: Tx, run: Run, step: DraftStep, why: str) -> tuple[None, list[Entry]]:
+        row, _ = self._held(tx, run)
+        return None, [_step_ended(tx, row, step, "skipped", why, "policy_denied")]
 
     def _begin(self, tx: Tx, run: Run, step: DraftStep) -> tuple[Any, list[Entry]]:
         row, now = self._held(tx, run)
@@ -300,7 +319,8 @@ class Runner:
         if status == "completed":
             row = records.move(tx, row, "complete", "completed", now)
             return records.event(row, "command.execution_completed", "daemon")
-        failed = next((step for step in records.steps_of(tx, row["id"]) if step["status"] == "failed"), None)
+        steps = records.steps_of(tx, row["id"])
+        failed = next((s for s in steps if s["status"] == "failed" or s["skip_reason"] == "policy_denied"), None)
         failure = None if failed is None else {"stepIndex": failed["step_index"], "error": failed["error"]}
         row = records.move(tx, row, "fail", "failed", now, failure=failure)
         return records.event(row, "command.execution_failed", "daemon", "failed", failure=failure)
@@ -333,9 +353,10 @@ def _keep_result(
     tx: Tx, row: RowMapping, step: DraftStep, reference: dict[str, Any], cost: Cost, now: str
 ) -> None:  # fmt: skip
     """A row of `execution_results`: a reference to the output, proposed until a person accepts it (R4-13, R4-50)."""
+    kind = "hybrid" if step.step.type == "agent" else "tool"  # X-17
     steps = {one["step_index"]: one for one in records.steps_of(tx, row["id"])}
     result = {
-        "id": new_id(), "plan_step_id": steps[step.index]["id"], "agent_type": "tool", "output_reference": reference,
+        "id": new_id(), "plan_step_id": steps[step.index]["id"], "agent_type": kind, "output_reference": reference,
         "token_usage": cost.tokens, "cost": cost.model_dump(mode="json"), "created_at": now,
         "plan_version": row["plan_version"], "state": "proposed",
     }  # fmt: skip

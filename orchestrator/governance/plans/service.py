@@ -4,6 +4,7 @@ A plan is priced, reserved and put to a person in the transaction that takes it 
 end are its command's; here they are found by the plan's id and told in seed 001's words.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import pydantic_core
@@ -25,10 +26,12 @@ from orchestrator.governance.identities import Context
 from orchestrator.governance.plans import records
 from orchestrator.governance.plans.reading import Histories, plan_in
 from orchestrator.governance.plans.telling import PlanJournal, created
+from orchestrator.governance.policies.policies import Policies
 from orchestrator.governance.settings import GovernanceSettings
 from orchestrator.kernel.clock import Clock, rfc3339
 from orchestrator.kernel.ids import new_id
 from orchestrator.plans import archives, content, replan
+from orchestrator.sdk.policies import PolicyHook
 from orchestrator.storage.blobs import Blobs
 from orchestrator.storage.port import Store, Tx
 from orchestrator.storage.schema import commands as command_rows
@@ -41,8 +44,9 @@ class Plans:
 
     def __init__(
         self, store: Store, journal: PlanJournal, blobs: Blobs, commands: Commands, clock: Clock,
-        settings: GovernanceSettings,
+        settings: GovernanceSettings, policies: Policies,
     ) -> None:  # fmt: skip
+        self.policies = policies
         self._store = store
         self._journal = journal
         self._blobs = blobs
@@ -113,10 +117,18 @@ class Plans:
         await self._commands.approve(row["command_id"], asked, context, caller)
         return await self.get(row["id"], context)
 
-    async def execute(self, plan_id: str, told: JsonObject | None, context: Context, caller: Caller) -> str:
-        """Begin to do the plan, once it is approved; the execution's id. Raises as `Commands.execute` does."""
+    async def execute(
+        self, plan_id: str, told: JsonObject | None, context: Context, caller: Caller, hooks: Sequence[PolicyHook] = ()
+    ) -> str:  # fmt: skip
+        """Begin to do the plan, once it is approved; the execution's id. Raises as `Commands.execute` does.
+
+        `told` is what policy hooks are told; `hooks` are those that Python code gives, beside the ones of the settings.
+        """
         row = await self._doable(plan_id, context)
-        return await self._commands.execute(row["command_id"], context, caller, told)
+        if hooks:
+            self.policies.give(row["command_id"], hooks)
+        with_ = {"told": told or {}, "hooks": [hook.name for hook in hooks]}
+        return await self._commands.execute(row["command_id"], context, caller, with_)
 
     async def replan(
         self, plan_id: str, step_id: str | None, error: str | None, context: Context, caller: Caller
