@@ -30,6 +30,7 @@ from orchestrator.governance.executions import Executions
 from orchestrator.governance.grants import Grants
 from orchestrator.governance.identities import Identities, Identity
 from orchestrator.governance.keys import PREFIX, Keys
+from orchestrator.governance.local import LocalCapabilities
 from orchestrator.governance.permits import PermitOffice
 from orchestrator.governance.plans.service import Plans
 from orchestrator.governance.plans.telling import PlanJournal
@@ -132,13 +133,15 @@ async def build(configuration: Configuration, places: Places) -> AsyncIterator[D
         services.desk = desk
         bus.serve(HANDLE, host.handle_message)
 
-        calls = Calls(bus, office, clock)
+        local = LocalCapabilities()
+        stack.callback(local.close)
+        calls = Calls(bus, office, local, clock)
         told = PlanJournal(journal)
         hooks = finding.found(finding.Parts(settings.governance, clock, journal))
         policies = Policies(hooks, supervisor, settings.governance.policy_timeout_s)
         stack.callback(policies.close)
         runner = Runner(store, told, blobs, calls, policies, clock, supervisor, settings.governance)
-        planning = Planning(store, told, blobs, host, desk.rank, clock, settings.governance)
+        planning = Planning(store, told, blobs, host, desk.rank, clock, settings.governance, local)
         commands = Commands(store, told, planning, runner, clock, settings.governance)
         plans = Plans(store, told, blobs, commands, clock, settings.governance, policies)
         await commands.open()

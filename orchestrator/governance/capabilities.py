@@ -5,7 +5,7 @@ several tools the first by name is taken, so that the same plan comes from the s
 """
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -67,11 +67,12 @@ class Capability:
 
 
 class Capabilities:
-    """All of them, over one immutable table of plugins."""
+    """All of them, over one immutable table of plugins; those that Python code registered here come first."""
 
-    def __init__(self, table: Table) -> None:
+    def __init__(self, table: Table, local: Mapping[str, Capability] | None = None) -> None:
         self.table = table
-        self._by_skill: dict[str, dict[str, Capability]] = {}
+        self.local = dict(local or {})
+        self._by_skill: dict[str, dict[str, Capability]] = {n: {c.tool: c} for n, c in self.local.items()}
         for name in sorted(table):
             for capability in _of(table[name]):
                 self._by_skill.setdefault(capability.skill, {})[capability.tool] = capability

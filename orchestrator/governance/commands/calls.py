@@ -10,6 +10,7 @@ from orchestrator.contracts.callers import Caller
 from orchestrator.contracts.errors import Invalid
 from orchestrator.contracts.values import size_of
 from orchestrator.governance.commands.drafts import DraftStep
+from orchestrator.governance.local import LocalCapabilities
 from orchestrator.governance.permits import PermitOffice
 from orchestrator.host.calls import HANDLE, Call, HandleMessage, Reply
 from orchestrator.kernel.clock import Clock
@@ -24,9 +25,10 @@ LONGEST_S = 86_400.0
 class Calls:
     """The one way from a plan to a capability."""
 
-    def __init__(self, bus: Bus, office: PermitOffice, clock: Clock) -> None:
+    def __init__(self, bus: Bus, office: PermitOffice, local: LocalCapabilities, clock: Clock) -> None:
         self._bus = bus
         self._office = office
+        self._local = local
         self._clock = clock
 
     async def call(self, row: RowMapping, approval: RowMapping, step: DraftStep, scope: Scope) -> bytes:
@@ -45,6 +47,11 @@ class Calls:
             capability.permit_for, call_id, caller, "approval", approval["id"], approval["decided_by"]
         )
         seconds = min(capability.timeout_s, LONGEST_S if step.step.timeout is None else step.step.timeout / 1e3)
+        if self._local.has(capability.permit_for):
+            self._office.check(permit, capability.permit_for, call_id)
+            value, encoded = await self._local.call(capability.permit_for, params, seconds)
+            _check(capability.output_schema, value, "step_output", "the output")
+            return encoded
         text = params.get("text", step.step.description)
         request = {
             "id": call_id, "text": text if isinstance(text, str) else step.step.description,

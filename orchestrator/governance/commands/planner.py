@@ -1,6 +1,8 @@
 """From an intent to a plan: which capability does it, by the same ranking that routes queries. Pure (R4-18)."""
 
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Iterable, Sequence
+from operator import itemgetter
 from typing import Any
 
 import pydantic_core
@@ -66,7 +68,10 @@ class Planner:
             return None
 
     def _fitting(self, text: str) -> Capability:
-        for plugin, _ in self._rank(text):
+        ranked = self._rank(text)
+        if (local := _nearest(text, self._capabilities.local.values())) is not None:
+            return local
+        for plugin, _ in ranked:
             if (found := self._capabilities.get(plugin)) is not None and found.enabled:
                 return found
         raise NoCandidate("no capability fits these words; GET /capabilities lists what there is")
@@ -76,6 +81,21 @@ class Planner:
         if found is None or not found.enabled:
             raise NoCandidate(f"there is no capability {skill}; GET /capabilities lists what there is")
         return found
+
+
+def _nearest(text: str, local: Iterable[Capability]) -> Capability | None:
+    """Of what Python code registered here, which has no keywords, the one whose name and description say most of it.
+
+    Words are held to be the same by their first letters: `Content generated` finds `content_generation`.
+    """
+    wanted = _stems(text)
+    ranked = [(len(wanted & _stems(f"{one.skill} {one.description}")), one.skill, one) for one in local if one.enabled]
+    most, _, best = max(ranked, key=itemgetter(0, 1), default=(0, "", None))
+    return best if most > 0 else None
+
+
+def _stems(text: str) -> set[str]:
+    return {word[:5] for word in re.findall(r"[^\W_]{4,}", text.casefold())}
 
 
 def _params(criterion: str, goal: Goal, schema: JsonObject) -> JsonObject:

@@ -19,6 +19,7 @@ from orchestrator.governance.commands import approvals, budgets, drafts, machine
 from orchestrator.governance.commands.drafts import Draft
 from orchestrator.governance.commands.planner import Planner, Rank
 from orchestrator.governance.identities import Context
+from orchestrator.governance.local import LocalCapabilities
 from orchestrator.governance.plans import records as plan_records
 from orchestrator.governance.plans.telling import PlanJournal
 from orchestrator.governance.settings import GovernanceSettings
@@ -36,8 +37,10 @@ class Planning:
 
     def __init__(
         self, store: Store, journal: PlanJournal, blobs: Blobs, host: Host, rank: Rank, clock: Clock,
-        settings: GovernanceSettings,
+        settings: GovernanceSettings, local: LocalCapabilities,
     ) -> None:  # fmt: skip
+        self.local = local
+        self._known_local = -1
         self._store = store
         self._journal = journal
         self._blobs = blobs
@@ -49,8 +52,10 @@ class Planning:
 
     def capabilities(self) -> Capabilities:
         """The registry as it is now."""
-        if self._known is None or self._known.table is not self._host.table():
-            self._known = Capabilities(self._host.table())
+        table, version = self._host.table(), self.local.version
+        if self._known is None or self._known.table is not table or self._known_local != version:
+            self._known = Capabilities(table, self.local.current())
+            self._known_local = version
         return self._known
 
     def planner(self) -> Planner:
