@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from orchestrator.cli import client
-from orchestrator.cli.output import CliFault, note
+from orchestrator.cli.output import CliFault, note, show
 from orchestrator.cli.terminal import harmless
 
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask: for scripts. On a terminal you are asked.")]
@@ -94,6 +94,14 @@ def said(line: str, as_json: bool) -> None:
     """A line for a person beside the answer; nothing for a program."""
     if not as_json:
         note(harmless(line))
+
+
+def told(row: dict[str, Any], as_json: bool) -> None:
+    """What an act answered: where the thing is now, or all of it for a program."""
+    if as_json:
+        show(row, as_json)
+    else:
+        print(row["status"])
 
 
 def read(file: str) -> bytes:

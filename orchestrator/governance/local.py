@@ -14,6 +14,7 @@ import structlog
 
 from orchestrator.contracts.errors import PluginFailed, PluginTimeout
 from orchestrator.contracts.model import JsonObject
+from orchestrator.contracts.values import plain
 from orchestrator.governance.capabilities import Capability
 from orchestrator.host.answers import NotJson, encode
 from orchestrator.kernel.canonical import digest_of
@@ -25,6 +26,7 @@ Handler = Callable[[Any], Any]
 TOOL = "python"
 MOST_BYTES = 8 * 2**20
 _THREADS = 16
+_MOST_TOLD = 1000
 
 
 class LocalCapabilities:
@@ -75,7 +77,7 @@ class LocalCapabilities:
                 raise PluginTimeout(f"{name} did not answer in {seconds:g} s") from None
             log.warning("capability.raised", name=name, exc_info=fault)
             told = f": {fault}" if str(fault) else ""
-            raise PluginFailed(f"{name} raised {type(fault).__name__}{told}"[:1000]) from None
+            raise PluginFailed(plain(f"{name} raised {type(fault).__name__}{told}", _MOST_TOLD)) from None
         try:
             reply = encode(value, MOST_BYTES)
         except NotJson as fault:

@@ -17,6 +17,7 @@ from orchestrator.workflows.registry import CapabilityRegistry
 from orchestrator.workflows.replay import PlanReplay
 from orchestrator.workflows.workspace import Workspace
 
+_WAITS = ("awaiting_approval", "approved", "planned")
 Given = Plan | Mapping[str, Any]
 _FIRST_S, _LONGEST_S = 0.01, 0.5
 
@@ -88,9 +89,9 @@ class Executor:
                 known = await self._get(self.workspace.taken_in.get(wanted.id, wanted.id))
             except NotFound:
                 return await self._post(wanted)
-            if known.open and _same(known, wanted):
+            if known.status in (*_WAITS, "executing") and _same(known, wanted):
                 return known
-            if known.open and known.status != "executing":  # it has changed: what was asked for is not wanted any more
+            if known.status in _WAITS:  # it has changed: what was asked for is not wanted any more
                 await self.workspace.ask("POST", f"/v1/commands/{known.command_id}/cancel")
         return await self._post(wanted.model_copy(update={"id": None}), wanted.id)
 

@@ -4,6 +4,7 @@ Either way it is asked through its door, as any client, so that one set of rules
 directory open, it is the daemon: what waits for an approval can be approved from the command line meanwhile.
 """
 
+import io
 import json
 import os
 from contextlib import AsyncExitStack
@@ -12,6 +13,7 @@ from types import TracebackType
 from typing import Any, ClassVar, Self
 
 import aiohttp
+import pydantic_core
 
 from orchestrator.config import sources
 from orchestrator.config.load import Configuration, judge
@@ -78,7 +80,9 @@ class Workspace:
         if self._session is None:
             raise Unavailable("the state directory is not open", code="draining")
         who = self._who if key is None else await self._identified(key)
-        async with self._session.request(method, path, json=body, headers=who) as response:
+        sent = None if body is None else io.BytesIO(pydantic_core.to_json(body))
+        headers = {**who, **({"Content-Type": "application/json"} if sent else {})}
+        async with self._session.request(method, path, data=sent, headers=headers) as response:
             answer = json.loads(await response.read() or b"null")
             if response.status >= 400:
                 raise errors.of_problem(answer)

@@ -1,6 +1,7 @@
 """Goals and plans over HTTP, in seed 001's words, over the kernel of commands (CONTRACT 5, 8)."""
 
 import asyncio
+import io
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -377,3 +378,75 @@ async def test_no_raw_output_is_in_the_log(person: Planner, tmp_path: Path) -> N
     assert b"canary_canary_" not in (await person.ask("GET", "/v1/plans/plan_abc123/export")).body
     written = b"".join(file.read_bytes() for file in (tmp_path / "state").glob("*.db*") if "blob" not in file.name)
     assert (b"plan_abc123" in written, b"canary_canary_" in written) == (True, False)
+
+
+@pytest.mark.parametrize("body", [
+    b"", b"[]", b"{}", b"null", b'{"steps": []}', b'{"steps": [1]}', b'{"steps": {}}', b'{"id": "\\u0000", "steps": []}',
+    b'{"steps": [{"id": "a", "type": "wait", "name": "p", "description": "", "params": {"duration": 1e999}}]}',
+    b'{"steps": [{"id": "a", "type": "tool", "name": "shout", "description": "", "params": {"a": "\\ud800"}}]}',
+    b'{"steps": [{"id": "a", "type": "tool", "name": "shout", "description": "", "params": ' + b'{"a":' * 90 + b"1" + b"}" * 91 + b"]}",
+    b'{"steps": [{"id": "a", "type": "tool", "name": "shout", "description": "", "params": {"a": 123456789012345678}}]}',
+    b'{"createdAt": "2026-02-30T00:00:00Z", "goalId": "../..", "steps": [], "more": 1}',
+    b'{"steps": [{"id": "a", "type": "conditional", "name": "shout", "description": "", "params": {"condition": "' + b"(" * 1900 + b'"}}]}',
+])  # fmt: skip
+async def test_a_plan_that_is_none_is_refused_with_what_is_wrong(person: Planner, body: bytes) -> None:
+    """R1-12: whatever comes in, 422 or 400, and never a defect."""
+    headers = {**person.headers, "Content-Type": "application/json"}
+    refused = await person.client.post("/v1/plans", data=body, headers=headers)
+    assert (refused.status, refused.json["code"]) in ((422, "plan_invalid"), (400, "malformed")), refused.body
+    assert refused.json.get("errors") or refused.status == 400
+
+
+async def test_texts_that_stores_do_not_like_are_kept_or_refused(person: Planner) -> None:
+    """No 500: a NUL in a goal's description or a step's, in params, in what is told to hooks."""
+    goal = {"id": "g", "description": "shout \0 \u0001", "success_criteria": ["shout \0"]}
+    assert (await person.ask("POST", "/v1/goals/plan", goal)).status in (201, 422)
+    await person.give(plan(step("a", "shout", params={"text": "\0"}, description="\0")))
+    told = await person.done("plan_abc123", {"user\0Id": "\0"})
+    assert (told["status"], told["execution"]["output"]["said"]) == ("completed", "\0")
+
+
+async def test_a_goal_that_would_be_told_too_often_is_refused(person: Planner) -> None:
+    """Its context goes to every step: together they are bounded before they are made."""
+    goal = {"id": "g", "description": "x", "success_criteria": ["shout"] * 100, "context": {"a": "x" * 900_000}}
+    refused = await person.ask("POST", "/v1/goals/plan", goal)
+    assert (refused.status, refused.json["code"]) == (422, "plan_invalid")
+    assert (await person.ask("POST", "/v1/goals/plan", {**goal, "success_criteria": ["shout"]})).status == 201
+
+
+async def test_large_plans_are_listed_few_at_a_time(person: Planner) -> None:
+    """CONTRACT 1 "Lists": a page ends where it is large, and the next one goes on there."""
+    big = {"text": "x" * 900_000}
+    for number in range(4):
+        steps = [step(f"s{n}", "shout", params=big) for n in range(4)]
+        body = io.BytesIO(json.dumps(plan(*steps, id=f"p{number}")).encode())
+        headers = {**person.headers, "Content-Type": "application/json"}
+        assert (await person.client.post("/v1/plans", data=body, headers=headers)).status == 201
+    first = (await person.ask("GET", "/v1/plans")).json
+    assert 0 < len(first["items"]) < 4
+    rest = (await person.ask("GET", f"/v1/plans?after={first['next']}")).json
+    assert [one["id"] for one in (*first["items"], *rest["items"])] == ["p3", "p2", "p1", "p0"]
+    assert rest["next"] is None
+
+
+async def test_idempotent_plans_are_given_once(person: Planner) -> None:
+    """CONTRACT 1: a replay answers the same plan, and no 409."""
+    first = await person.ask("POST", "/v1/plans", TWO, **{"Idempotency-Key": "k"})
+    again = await person.ask("POST", "/v1/plans", TWO, **{"Idempotency-Key": "k"})
+    assert (first.body, again.status, again.headers["Idempotency-Replayed"]) == (again.body, 201, "true")
+
+
+async def test_what_stands_in_the_log_is_seen_by_those_who_may(person: Planner, daemon: Running) -> None:
+    """CONTRACT 8: topic `plan.*`, the seed's name, keyed by the plan's own id; beside it the command's own events."""
+    made = await person.give(plan(step("one", "shout"), step("bad", "break")))
+    await person.done("plan_abc123")
+    events, _ = await daemon.daemon.rooms.audit.events_after(0, daemon.daemon.rooms.keys.caller(daemon.admin.key))
+    told = [(event.topic, event.name) for event in events if event.subject == made["uuid"]]
+    assert SEVEN - {"execution_completed"} <= {name for _, name in told}
+    assert all(topic.startswith("plan.") for topic, _ in told)
+    names = {event.name for event in events if event.subject == made["commandId"]}
+    assert {"COMMAND.CREATED", "COMMAND.EXECUTION.FAILED"} <= names
+    failed = [event for event in events if event.name == "step_failed"]
+    assert (failed[0].data["stepId"], failed[0].data["status"], failed[0].owner) == (
+        "bad", "failed", person.headers["x-identity-id"],
+    )  # fmt: skip

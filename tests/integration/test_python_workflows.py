@@ -395,6 +395,56 @@ async def test_a_capability_that_misbehaves_fails_its_step_alone(registry, tmp_p
     assert told in str(result.error)
 
 
+async def test_what_code_says_is_kept_whatever_it_is(registry, tmp_path: Path) -> None:
+    """No store keeps NUL or half a character: neither a hook's reason nor an exception's text stops a plan from failing."""
+
+    def odd(params: Any) -> Any:
+        raise ValueError("\0\ud800" * 5000)
+
+    registry.register(tool("odd", odd))
+    reason = PolicyHook("mine", lambda step, context: {"allow": context.userId == "1", "reason": "\0\ud800"})
+    async with registry:
+        executor = Executor(registry, policy_hooks=[reason], approve_with=key(registry, tmp_path))
+        for user, status in (("1", "failed"), ("2", "skipped")):
+            result = await executor.execute(plan(("a", "odd", [])), {"userId": user})
+            assert (result.status, result.steps[0].status) == ("failed", status)
+            assert "\ufffd" in str(result.error)
+
+
+async def test_a_plan_that_failed_is_done_again_when_it_is_executed_again(registry, tmp_path: Path) -> None:
+    """A new run is a new plan with an approval of its own (X-32)."""
+    runs: list[int] = []
+
+    def flaky(params: Any) -> int:
+        runs.append(1)
+        if len(runs) == 1:
+            raise ValueError("the first time")
+        return len(runs)
+
+    registry.register(tool("flaky", flaky))
+    async with registry:
+        executor = Executor(registry, approve_with=key(registry, tmp_path))
+        told = plan(("a", "flaky", []), id="p")
+        assert [(await executor.execute(told)).status for _ in range(2)] == ["failed", "completed"]
+        with pytest.raises(ApprovalRequired):
+            await Executor(registry).execute(told)
+
+
+async def test_a_capability_that_was_changed_after_the_approval_is_not_run(registry, tmp_path: Path) -> None:
+    """R1-17, 3.2 "approve, then plan or plugin changes"."""
+    done: list[str] = []
+    registry.register(tool("work", lambda params: done.append("old")))
+    async with registry:
+        with pytest.raises(ApprovalRequired):
+            await Executor(registry).execute(plan(("a", "work", []), id="p"))
+        body = {"approved": True}
+        await registry.workspace.ask("POST", "/v1/plans/p/approve", body, key(registry, tmp_path))
+        registry.register(tool("work", lambda params: done.append("new")), replace=True)
+        with pytest.raises(Conflict) as caught:
+            await Executor(registry).execute(plan(("a", "work", []), id="p"))
+        assert (caught.value.code, done) == ("plan_changed", [])
+
+
 async def test_somebody_may_approve_while_the_program_waits(registry, supervisor, tmp_path: Path) -> None:
     """CONTRACT 8: the state directory is open, so its door is; a refusal is told."""
     registry.register(tool("work", lambda params: 42))

@@ -54,10 +54,10 @@ async def take_in(call: Call) -> web.Response:
 
 @endpoint("GET", PATH, scope=Scope.COMMAND, governed=True, answer=PlanDetail, lists=True)
 async def listing(call: Call) -> web.Response:
-    """The identity's plans, newest first, without their executions."""
+    """The identity's plans, newest first, without their executions; fewer at once where they are large."""
     page = call.page()
-    items = await call.rooms.plans.page(call.acting, limit=page.limit, before=page.identifier())
-    return json_answer(page.answer(items, "uuid"))
+    items, more = await call.rooms.plans.page(call.acting, limit=page.limit, before=page.identifier())
+    return json_answer({"items": items, "next": items[-1]["uuid"] if more else None})
 
 
 @endpoint("GET", ONE, scope=Scope.COMMAND, governed=True, answer=PlanDetail)

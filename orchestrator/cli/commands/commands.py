@@ -92,7 +92,7 @@ def approve(command_id: Id, yes: Yes = False, notes: Notes = None, as_json: AsJs
     governed.confirm("Approve this plan?", yes, as_json)
     body = {"approved": True, **({"digest": plan["digest"]} if plan else {}), **({"notes": notes} if notes else {})}
     told = governed.call("POST", f"{_path(command_id)}/approve", body)
-    _told(told, as_json)
+    governed.told(told, as_json)
     governed.said(f"do it: orchestrator commands execute {told['id']}", as_json)
 
 
@@ -102,7 +102,7 @@ def reject(command_id: Id, notes: Notes = None, as_json: AsJson = False) -> None
 
     Example: orchestrator commands reject ID --notes 'too dear'
     """
-    _told(governed.call("POST", f"{_path(command_id)}/reject", {"notes": notes} if notes else {}), as_json)
+    governed.told(governed.call("POST", f"{_path(command_id)}/reject", {"notes": notes} if notes else {}), as_json)
 
 
 @app.command()
@@ -126,7 +126,7 @@ def cancel(command_id: Id, as_json: AsJson = False) -> None:
 
     Example: orchestrator commands cancel ID
     """
-    _told(governed.call("POST", f"{_path(command_id)}/cancel"), as_json)
+    governed.told(governed.call("POST", f"{_path(command_id)}/cancel"), as_json)
 
 
 @app.command()
@@ -139,7 +139,7 @@ def decide(
 
     Example: orchestrator commands decide ID retry
     """
-    _told(governed.call("POST", f"{_path(command_id)}/decision", {"action": action}), as_json)
+    governed.told(governed.call("POST", f"{_path(command_id)}/decision", {"action": action}), as_json)
 
 
 def _show(command_id: str, as_json: bool) -> None:
@@ -157,13 +157,6 @@ def _print(command: dict[str, Any], plan: dict[str, Any] | None, as_json: bool) 
         show({**command, "plan": plan}, as_json)
     else:
         governed.show_plan(plan, command, f"{command['id']} {command['intent']}")
-
-
-def _told(command: dict[str, Any], as_json: bool) -> None:
-    if as_json:
-        show(command, as_json)
-    else:
-        print(command["status"])
 
 
 def _path(command_id: str) -> str:

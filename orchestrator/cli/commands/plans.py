@@ -84,7 +84,7 @@ def approve(plan_id: Id, yes: Yes = False, notes: Notes = None, as_json: AsJson 
     governed.confirm("Approve this plan?", yes, as_json)
     body = {"approved": True, "digest": plan.get("digest"), **({"notes": notes} if notes else {})}
     told = governed.call("POST", f"{_path(plan_id)}/approve", body)
-    _told(told, as_json)
+    governed.told(told, as_json)
     governed.said(f"do it: orchestrator plans execute {told['id']}", as_json)
 
 
@@ -95,7 +95,7 @@ def reject(plan_id: Id, notes: Notes = None, as_json: AsJson = False) -> None:
     Example: orchestrator plans reject ID
     """
     body = {"approved": False, **({"notes": notes} if notes else {})}
-    _told(governed.call("POST", f"{_path(plan_id)}/approve", body), as_json)
+    governed.told(governed.call("POST", f"{_path(plan_id)}/approve", body), as_json)
 
 
 @app.command()
@@ -193,13 +193,6 @@ def _show(plan: dict[str, Any], as_json: bool) -> None:
     command = governed.call("GET", f"/v1/commands/{command_id}")
     title = f"{plan['id']} for the goal {plan['goalId']}"
     governed.show_plan(governed.call("GET", f"/v1/commands/{command_id}/plan"), command, title)
-
-
-def _told(plan: dict[str, Any], as_json: bool) -> None:
-    if as_json:
-        show(plan, as_json)
-    else:
-        print(plan["status"])
 
 
 def _path(plan_id: str) -> str:

@@ -11,10 +11,15 @@ from pydantic import ValidationError
 from orchestrator.contracts.errors import Invalid
 from orchestrator.contracts.model import JsonObject
 from orchestrator.contracts.plans import Goal, Plan
+from orchestrator.contracts.values import MAX_BYTES, size_of
 from orchestrator.governance.capabilities import Capabilities, Capability, NoCandidate
 
 Rank = Callable[[str], Sequence[tuple[str, float]]]
 """Plugins that fit a text, best first. Raises `Forbidden` (`capability_disabled`) for what is denied altogether."""
+
+
+MOST_TOLD_BYTES = 4 * MAX_BYTES
+"""Of what a goal says beside its criteria, in all steps of its plan together."""
 
 
 class Planner:
@@ -46,6 +51,9 @@ class Planner:
         `Forbidden`.
         """
         wanted = goal.success_criteria or [goal.description[:2000]]
+        if size_of([goal.context, goal.constraints], 2 * MAX_BYTES + 100) * len(wanted) > MOST_TOLD_BYTES:
+            told = f"context and constraints, told to {len(wanted)} steps, are more than {MOST_TOLD_BYTES:,} bytes"
+            raise Invalid(told, code="plan_invalid", errors=[{"loc": ["context"], "msg": told}])
         found = [(text, self._best(text)) for text in wanted]
         if lost := [text for text, fit in found if fit is None]:
             raise NoCandidate(

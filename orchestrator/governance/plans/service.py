@@ -36,6 +36,7 @@ from orchestrator.storage.blobs import Blobs
 from orchestrator.storage.port import Store, Tx
 from orchestrator.storage.schema import commands as command_rows
 
+_MOST_LISTED_BYTES = 8 * 2**20
 _CONSTRAINTS = ("maxBudget", "maxDuration", "requiredApprovals")
 
 
@@ -103,13 +104,24 @@ class Plans:
         row, command = await self._store.read(lambda tx: self._both(tx, plan_id, context))
         return await self._view(row, command)
 
-    async def page(self, context: Context, *, limit: int, before: str | None) -> list[JsonObject]:
-        """Plans of an identity, newest first, without their executions."""
+    async def page(self, context: Context, *, limit: int, before: str | None) -> tuple[list[JsonObject], bool]:
+        """Plans of an identity, newest first, without their executions; and whether there may be more.
+
+        Fewer than `limit` where they are large.
+        """
 
         def work(tx: Tx) -> list[tuple[RowMapping, RowMapping | None]]:
             return [(row, _command_of(tx, row)) for row in records.page(tx, context.identity_id, limit, before)]
 
-        return [await self._view(*both, whole=False) for both in await self._store.read(work)]
+        found = await self._store.read(work)
+        told: list[JsonObject] = []
+        size = 0
+        for both in found:
+            if size > _MOST_LISTED_BYTES:
+                return told, True
+            told.append(await self._view(*both, whole=False))
+            size += len(pydantic_core.to_json(told[-1]))
+        return told, len(told) == limit
 
     async def approve(self, plan_id: str, asked: ApproveCommand, context: Context, caller: Caller) -> JsonObject:
         """Give the approval that the plan awaits, or refuse it. Raises as `Commands.approve` does."""

@@ -15,6 +15,7 @@ import structlog
 from orchestrator.contracts.errors import OrchestratorError
 from orchestrator.contracts.model import JsonObject
 from orchestrator.contracts.plans import PlanStep
+from orchestrator.contracts.values import plain
 from orchestrator.kernel.tasks import Supervisor
 from orchestrator.kernel.threads import DaemonThreads
 from orchestrator.plans import templates, validation
@@ -158,5 +159,5 @@ def _step(step: PlanStep, scope: Scope | None = None) -> Record:
 def _reason(hook: PolicyHook, verdict: Any) -> str:
     said = verdict.get("reason") if isinstance(verdict, Mapping) else None
     if isinstance(said, str) and said:
-        return said[:_MOST_REASON]
+        return plain(said, _MOST_REASON)
     return f"the policy hook {hook.name} denied it"
