@@ -4,6 +4,7 @@ Either way it is asked through its door, as any client, so that one set of rules
 directory open, it is the daemon: what waits for an approval can be approved from the command line meanwhile.
 """
 
+import asyncio
 import io
 import json
 import os
@@ -39,6 +40,7 @@ class Workspace:
     def __init__(self, where: Places) -> None:
         self._places = where
         self._users = 0
+        self._lock: tuple[asyncio.AbstractEventLoop, asyncio.Lock] | None = None
         self._stack = AsyncExitStack()
         self._session: aiohttp.ClientSession | None = None
         self._who: dict[str, str] = {}
@@ -97,19 +99,28 @@ class Workspace:
 
     async def __aenter__(self) -> Self:
         """Open it. Raises `StartRefused`, `Conflict`."""
-        if self._users == 0:
-            try:
-                await self._open()
-            except BaseException:
-                await self._close()
-                raise
-        self._users += 1
+        async with self._turn():
+            if self._users == 0:
+                try:
+                    await self._open()
+                except BaseException:
+                    await self._close()
+                    raise
+            self._users += 1
         return self
 
     async def __aexit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
-        self._users -= 1
-        if self._users == 0:
-            await self._close()
+        async with self._turn():
+            self._users -= 1
+            if self._users == 0:
+                await self._close()
+
+    def _turn(self) -> asyncio.Lock:
+        """Opening and closing, one at a time. A program may run one event loop after another."""
+        loop = asyncio.get_running_loop()
+        if self._lock is None or self._lock[0] is not loop:
+            self._lock = (loop, asyncio.Lock())
+        return self._lock[1]
 
     async def _open(self) -> None:
         try:

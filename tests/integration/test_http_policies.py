@@ -202,3 +202,31 @@ async def test_what_is_told_to_hooks_is_shown_to_nobody_else(opened: Open) -> No
         await person.done("plan_abc123", {"userId": "very-private"})
         for path in (f"/v1/commands/{made['commandId']}", "/v1/plans/plan_abc123", "/v1/plans/plan_abc123/export"):
             assert b"very-private" not in (await person.ask("GET", path)).body
+
+
+async def test_a_plan_is_gone_on_with_by_the_next_daemon_and_its_history_with_it(opened: Open) -> None:
+    """R1-23, R1-34: the wait has lost nothing, what completed is not done again, hooks are asked as before."""
+    steps = (
+        step("one", "shout"),
+        step("pause", "pause", "one", type="wait", params={"duration": 700}),
+        step("two", "shout", "pause"),
+    )
+    async with opened(policy_hooks=["security_check"]) as person:
+        await person.give(plan(*steps))
+        await person.ask("POST", "/v1/plans/plan_abc123/approve", {"approved": True})
+        await person.ask("POST", "/v1/plans/plan_abc123/execute", {"context": {"consentGiven": True}})
+        async with asyncio.timeout(10):
+            while [event["event"] for event in await person.events("plan_abc123")].count("step_started") < 2:
+                await asyncio.sleep(0.01)
+    async with opened(policy_hooks=["security_check"]) as person:
+        told = await person.settled("/v1/plans/plan_abc123")
+        assert [one["status"] for one in told["execution"]["steps"]] == ["completed"] * 3
+        names = [event["event"] for event in await person.events("plan_abc123")]
+        assert (names.count("execution_started"), names.count("step_completed"), names[-1]) == (
+            1,
+            3,
+            "execution_completed",
+        )
+        stats = (await person.ask("GET", "/v1/plans/plan_abc123/stats")).json
+        assert stats["totalDuration"] >= 600
+        assert (await person.ask("GET", "/v1/plans/plan_abc123/export")).status == 200

@@ -445,6 +445,35 @@ async def test_a_capability_that_was_changed_after_the_approval_is_not_run(regis
         assert (caught.value.code, done) == ("plan_changed", [])
 
 
+async def test_calls_at_once_share_one_daemon_that_none_of_them_closes_on_another(registry, tmp_path: Path) -> None:
+    """Without `async with`, too."""
+    registry.register(tool("work", lambda params: params.n))
+    async with registry:
+        approve_with = key(registry, tmp_path)
+    executor = Executor(registry, approve_with=approve_with)
+
+    def one(n: int) -> dict[str, Any]:
+        return {
+            "steps": [{"id": "a", "type": "tool", "name": "work", "description": "", "params": {"n": n, "no": None}}]
+        }
+
+    results = await asyncio.gather(*(executor.execute(one(n)) for n in range(4)))
+    assert [result.output for result in results] == [0, 1, 2, 3]
+
+
+async def test_step_by_step_each_step_is_approved(registry, replay, tmp_path: Path) -> None:
+    """R4-15, X-29: one execution, however often a person is asked."""
+    registry.register(tool("work", lambda params: sorted(params)))
+    async with registry:
+        told = plan(("a", "work", []), ("b", "work", ["a"]), id="p", approvalMode="step")
+        told["steps"][1]["params"] = {"null": None}
+        result = await Executor(registry, replay, approve_with=key(registry, tmp_path)).execute(told)
+        assert (result.status, [step.status for step in result.steps]) == ("completed", ["completed", "completed"])
+        assert result.output == ["null"], "what is null in params is there"
+        counts = replay.get_stats("p").event_counts
+        assert (counts["execution_started"], counts["plan_approved"]) == (1, 2)
+
+
 async def test_somebody_may_approve_while_the_program_waits(registry, supervisor, tmp_path: Path) -> None:
     """CONTRACT 8: the state directory is open, so its door is; a refusal is told."""
     registry.register(tool("work", lambda params: 42))
