@@ -45,6 +45,24 @@ TWO = plan(
     step("step_2", "twice", "step_1", params={"text": "{{step_1.output.said}}"}),
 )
 
+CAMPAIGN_PLAN = {
+    "id": "plan_abc123", "goalId": "campaign_launch_001", "estimatedDuration": 90000, "estimatedCost": 0.05,
+    "createdAt": "2025-11-01T10:00:00Z",
+    "steps": [
+        {
+            "id": "step_1", "type": "agent", "name": "content_generation", "description": "Generate email content",
+            "params": {"productId": "prod_123", "template": "promotional"}, "dependencies": [], "timeout": 60000,
+            "retries": 3,
+        },
+        {
+            "id": "step_2", "type": "tool", "name": "design_renderer", "description": "Render email design",
+            "params": {"contentId": "{{step_1.output.id}}", "theme": "modern"}, "dependencies": ["step_1"],
+            "timeout": 30000, "retries": 2,
+        },
+    ],
+}  # fmt: skip
+"""As seed 001 writes it."""
+
 
 class Planner(Person):
     """A client that gives plans."""
@@ -210,6 +228,44 @@ async def test_the_seeds_conditional_plan_runs_one_branch_and_completes(person: 
     told = (await person.done(made["id"]))["execution"]
     assert [one["status"] for one in told["steps"]] == ["completed", "completed", "skipped"]
     assert (told["status"], told["steps"][2]["skipReason"]) == ("completed", "condition_false")
+
+
+CAMPAIGN = """
+import asyncio
+PLUGIN = {"intents": ["content_generation", "design_renderer", "meet"]}
+here, both = set(), asyncio.Event()
+async def handle(request):
+    if request.intent == "content_generation": return {"id": "content_of_" + request.params["productId"]}
+    if request.intent == "design_renderer": return {"rendered": request.params["contentId"], "theme": request.params["theme"]}
+    here.add(request.params["who"])
+    if len(here) == 2: both.set()
+    await asyncio.wait_for(both.wait(), request.params["patience_s"])
+"""
+
+
+async def test_the_seeds_campaign_and_two_steps_at_once(person: Planner, tmp_path: Path) -> None:
+    """R1-02, R1-29: the seed's plan as it is written; Pattern 2, where each step waits until the other is there."""
+    (tmp_path / "plugins" / "campaign.py").write_text(CAMPAIGN)
+    async with asyncio.timeout(10):
+        while (await person.ask("POST", "/v1/plans", CAMPAIGN_PLAN)).status != 201:
+            await asyncio.sleep(0.02)
+    told = await person.done("plan_abc123")
+    assert told["execution"]["output"] == {"rendered": "content_of_prod_123", "theme": "modern"}
+    assert (told["estimatedDuration"], told["estimatedCost"]) == (90000, 0.05)
+
+    def meeting(id_: str, parallel: bool, patience_s: float) -> dict[str, object]:
+        steps = (step(who, "meet", params={"who": who, "patience_s": patience_s}) for who in ("a", "b"))
+        return plan(*steps, id=id_, parallelExecution=parallel)
+
+    await person.give(meeting("alone", parallel=False, patience_s=0.2))
+    assert (await person.done("alone"))["status"] == "failed"
+    (tmp_path / "plugins" / "campaign.py").write_text(CAMPAIGN + "# with nobody there yet\n")
+    before = (await person.client.get("/plugins/campaign")).json["generation"]
+    async with asyncio.timeout(10):
+        while (await person.client.get("/plugins/campaign")).json["generation"] == before:
+            await asyncio.sleep(0.02)
+    await person.give(meeting("together", parallel=True, patience_s=5))
+    assert (await person.done("together"))["status"] == "completed"
 
 
 async def test_a_failed_plan_is_planned_anew_without_its_failed_step(person: Planner) -> None:

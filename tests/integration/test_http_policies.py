@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from orchestrator.contracts.errors import StartRefused
+from orchestrator.governance.policies import finding
 from orchestrator.sdk.policies import PolicyHook
 from orchestrator.testing.daemons import NO_ENGINE, running
 from tests.integration.test_http_plans import WORKERS, Planner, plan, step
@@ -194,6 +195,25 @@ async def test_a_hook_that_there_is_not_keeps_the_daemon_from_starting(opened: O
     with pytest.raises(StartRefused, match=r"no hook 'securitycheck'; there are audit_logger, rate_limiter"):
         async with opened(policy_hooks=["securitycheck"]):
             raise AssertionError("it started")
+
+
+@pytest.mark.parametrize(
+    "brings", [PolicyHook("theirs", lambda step, context: {"allow": False, "reason": "theirs"}), None]
+)
+async def test_an_installed_distribution_brings_a_hook(opened: Open, monkeypatch, brings) -> None:
+    """R1-18: as an entry point, a hook or what makes one; asked only where a setting names it."""
+
+    class Point:
+        name = "theirs"
+
+        def load(self) -> Any:
+            return brings or (lambda: PolicyHook("theirs", lambda step, context: {"allow": False, "reason": "theirs"}))
+
+    monkeypatch.setattr(finding, "entry_points", lambda group: [Point()] if group == finding.GROUP else [])
+    for named, told in (([], None), (["theirs"], "theirs")):
+        async with opened(policy_hooks=named) as person:
+            await person.give(plan(step("one", "shout"), id=f"p{len(named)}"))
+            assert (await person.done(f"p{len(named)}"))["execution"].get("error") == told
 
 
 async def test_what_is_told_to_hooks_is_shown_to_nobody_else(opened: Open) -> None:

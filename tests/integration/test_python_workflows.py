@@ -16,27 +16,12 @@ from orchestrator.contracts.errors import Conflict, Invalid, NotFound, Orchestra
 from orchestrator.kernel.tasks import Supervisor
 from orchestrator.testing.daemons import NO_ENGINE, running
 from orchestrator.workflows.executor import ApprovalRequired
+from tests.integration.test_http_plans import CAMPAIGN_PLAN
 
 GOAL = {
     "id": "campaign_launch_001", "description": "Create and launch email marketing campaign",
     "success_criteria": ["Content generated", "Design approved", "List segmented", "Campaign scheduled"],
     "context": {"productId": "prod_123", "targetAudience": "enterprise", "launchDate": "2025-12-01"},
-}  # fmt: skip
-CAMPAIGN = {
-    "id": "plan_abc123", "goalId": "campaign_launch_001", "estimatedDuration": 90000, "estimatedCost": 0.05,
-    "createdAt": "2025-11-01T10:00:00Z",
-    "steps": [
-        {
-            "id": "step_1", "type": "agent", "name": "content_generation", "description": "Generate email content",
-            "params": {"productId": "prod_123", "template": "promotional"}, "dependencies": [], "timeout": 60000,
-            "retries": 3,
-        },
-        {
-            "id": "step_2", "type": "tool", "name": "design_renderer", "description": "Render email design",
-            "params": {"contentId": "{{step_1.output.id}}", "theme": "modern"}, "dependencies": ["step_1"],
-            "timeout": 30000, "retries": 2,
-        },
-    ],
 }  # fmt: skip
 
 
@@ -165,12 +150,12 @@ async def test_the_seeds_campaign_plan_runs_as_it_is_written(registry, replay, t
 
     registry.register(tool("design_renderer", render))
     async with registry:
-        result = await Executor(registry, replay, approve_with=key(registry, tmp_path)).execute(CAMPAIGN)
+        result = await Executor(registry, replay, approve_with=key(registry, tmp_path)).execute(CAMPAIGN_PLAN)
         assert (result.status, result.plan_id) == ("completed", "plan_abc123")
         assert result.output == {"rendered": "content_of_prod_123", "theme": "modern"}
         assert (result.metadata.total_steps, result.metadata.completed_steps) == (2, 2)
-        assert json.loads(json.dumps(CAMPAIGN, indent=2)) == CAMPAIGN
-        again = await Executor(registry, replay, approve_with=key(registry, tmp_path)).execute(CAMPAIGN)
+        assert json.loads(json.dumps(CAMPAIGN_PLAN, indent=2)) == CAMPAIGN_PLAN
+        again = await Executor(registry, replay, approve_with=key(registry, tmp_path)).execute(CAMPAIGN_PLAN)
         assert (again.status, again.plan_id != "plan_abc123") == ("completed", True), "another run is another plan"
 
 
