@@ -7,7 +7,7 @@ writes only while its command is executing and its fencing token holds the scope
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -61,6 +61,8 @@ class Run:
     plan_version: int
     draft: Draft
     fence: int
+    outputs: dict[str, bytes] = field(default_factory=dict, compare=False)
+    """Those that were read, by reference: they never change, and every step looks at all of them."""
 
     @property
     def scope(self) -> str:
@@ -345,7 +347,10 @@ class Runner:
             told = {name: step[name] for name in ("step_id", "status", "error", "skip_reason")}
             known[step["step_id"]] = StepResult(**told)
             if (result := results.get(step["id"])) is not None:
-                outputs[step["step_id"]] = inline(await self._blobs.get(result["output_reference"]["ref"]))
+                ref = result["output_reference"]["ref"]
+                if ref not in run.outputs:
+                    run.outputs[ref] = await self._blobs.get(ref)
+                outputs[step["step_id"]] = inline(run.outputs[ref])
         return known, outputs
 
 

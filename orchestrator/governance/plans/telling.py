@@ -18,7 +18,7 @@ from orchestrator.contracts.model import JsonObject
 from orchestrator.governance.commands.records import load, results_of, steps_of
 from orchestrator.governance.plans import records
 from orchestrator.storage.port import Part, Tx
-from orchestrator.storage.schema import attempts, budgets
+from orchestrator.storage.schema import attempts, budgets, execution_plans, execution_results
 
 T = TypeVar("T")
 NAMES = {
@@ -106,11 +106,13 @@ _STATUS = {
 def _step(tx: Tx, command: RowMapping, entry: Entry) -> JsonObject:
     """One step as seed 001's StepResult, with what its last attempt took and all of it cost."""
     index = entry.data["metadata"]["stepIndex"]
-    step = next(one for one in steps_of(tx, command["id"]) if one["step_index"] == index)
-    c = attempts.c
+    e, r, c = execution_plans.c, execution_results.c, attempts.c
+    of_step = (e.command_id == command["id"], e.step_index == index)
+    step = tx.execute(select(execution_plans).where(*of_step)).mappings().one()
+    of_result = select(execution_results).where(r.plan_step_id == step["id"]).order_by(r.id.desc()).limit(1)
     here = (c.command_id == command["id"], c.plan_version == command["plan_version"], c.step_index == index)
     last = tx.execute(select(attempts).where(*here).order_by(c.attempt.desc()).limit(1)).mappings().first()
-    told = _standing(step, results_of(tx, command["id"]).get(step["id"]))
+    told = _standing(step, tx.execute(of_result).mappings().first())
     if entry.data.get("attempt"):
         told["attempt"] = entry.data["attempt"]
     if (cost := entry.data["metadata"].get("cost")) is not None:
