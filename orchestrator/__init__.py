@@ -8,7 +8,16 @@ from typing import Any
 
 __version__ = "0.1.0"
 
-_FACADES = {"Brain": "orchestrator.brain", "DockerManager": "orchestrator.docker_manager"}
+_FACADES = {
+    "ApprovalRequired": "orchestrator.workflows.executor",
+    "Brain": "orchestrator.brain",
+    "CapabilityRegistry": "orchestrator.workflows.registry",
+    "DockerManager": "orchestrator.docker_manager",
+    "Executor": "orchestrator.workflows.executor",
+    "PlanReplay": "orchestrator.workflows.replay",
+    "Planner": "orchestrator.workflows.planner",
+    "PolicyHook": "orchestrator.sdk.policies",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -17,40 +17,13 @@ from orchestrator.api import bodies
 from orchestrator.config import sources
 from orchestrator.config.load import judge
 from orchestrator.config.places import checkout, places
+from orchestrator.contracts import errors
 from orchestrator.contracts.callers import Caller, Scope
-from orchestrator.contracts.errors import (
-    Conflict,
-    Forbidden,
-    Invalid,
-    Malformed,
-    NotFound,
-    OrchestratorError,
-    PluginFailed,
-    PluginTimeout,
-    StartRefused,
-    TooMany,
-    Unauthenticated,
-    Unavailable,
-)
+from orchestrator.contracts.errors import Forbidden, StartRefused, Unavailable
 from orchestrator.contracts.queries import QueryRequest
 from orchestrator.daemon.compose import Daemon, build
 from orchestrator.docker_manager import DockerManager
 from orchestrator.kernel.canonical import sha256_hex
-
-_KINDS: tuple[type[OrchestratorError], ...] = (
-    Malformed, Unauthenticated, Forbidden, NotFound, Conflict, Invalid, TooMany, PluginFailed, PluginTimeout,
-    Unavailable,
-)  # fmt: skip
-
-
-def _fault(problem: dict[str, Any]) -> OrchestratorError:
-    """What the daemon that holds the state directory answered instead: the fault that it would be here."""
-    by_status = {kind.status: kind for kind in _KINDS}
-    kind = by_status.get(int(problem.get("status", 500)), OrchestratorError)
-    known = ("type", "title", "status", "detail", "code", "errors")
-    extra = {name: value for name, value in problem.items() if name not in known}
-    detail = str(problem.get("detail", "refused"))
-    return kind(detail, code=problem.get("code"), errors=problem.get("errors"), extra=extra)
 
 
 class AdminKeys:
@@ -176,5 +149,5 @@ class Brain:
         async with self._session.post("/query", json=request.model_dump(exclude_defaults=True)) as response:
             body: dict[str, Any] = await response.json(content_type=None)
             if response.status >= 400:
-                raise _fault(body)
+                raise errors.of_problem(body)
             return body

@@ -130,6 +130,10 @@ class Endpoint:
     codes: tuple[str, ...] = field(default=())
     governed: bool = False
     """Whether the two headers of a command are mandatory (R4-01)."""
+    body_code: str = "invalid"
+    """The code of the refusal of a body that is not the model."""
+    raw: bool = False
+    """Whether the handler reads the body's bytes itself; `body` is then for the interface's description."""
     query: tuple[str, ...] = ()
     """Names of the query parameters that it takes, beside those of a list."""
 
@@ -150,6 +154,8 @@ def endpoint(
     codes: tuple[str, ...] = (),
     governed: bool = False,
     query: tuple[str, ...] = (),
+    body_code: str = "invalid",
+    raw: bool = False,
 ) -> Callable[[F], F]:
     """Declare an endpoint; the first line of the function's docstring is its summary."""
 
@@ -170,6 +176,8 @@ def endpoint(
             lists,
             codes,
             governed,
+            body_code,
+            raw,
             query,
         )
         return handler

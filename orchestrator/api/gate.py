@@ -127,9 +127,9 @@ class Gate:
     async def _answer(self, call: Call, endpoint: Endpoint, raw: bytes) -> web.StreamResponse:
         try:
             call.check_query(endpoint)
-            if endpoint.body is not None:
-                call.body = bodies.parse(endpoint.body, raw)
-            elif raw and endpoint.media_type == "application/json":
+            if endpoint.body is not None and not endpoint.raw:
+                call.body = bodies.parse(endpoint.body, raw, endpoint.body_code)
+            elif raw and endpoint.media_type == "application/json" and not endpoint.raw:
                 bodies.parse(Nothing, raw)
             return await endpoint.handler(call)
         except OrchestratorError as fault:

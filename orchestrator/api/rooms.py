@@ -16,6 +16,7 @@ from orchestrator.governance.halts import Halts
 from orchestrator.governance.identities import Identities
 from orchestrator.governance.incidents import Incidents
 from orchestrator.governance.keys import Keys
+from orchestrator.governance.plans.service import Plans
 from orchestrator.governance.sessions import Sessions
 from orchestrator.governance.settings import GovernanceSettings
 from orchestrator.governance.webhooks import Webhooks
@@ -49,6 +50,7 @@ class Rooms:
     halts: Halts
     webhooks: Webhooks
     couriers: Couriers
+    plans: Plans
     host: Host
     desk: Desk
     profiles: Callable[[], list[ProfileView]]

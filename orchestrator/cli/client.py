@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
@@ -63,21 +63,28 @@ def text(path: str) -> str:
     return answer
 
 
-def exchange(at: Target, method: str, path: str, body: Any = None) -> tuple[int, Any]:
+def exchange(
+    at: Target, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None
+) -> tuple[int, Any]:
     """One request; status and JSON answer, whatever they say. Raises `NobodyAnswers`."""
-    with asking(at, method, path, body) as response:
+    with asking(at, method, path, body, headers) as response:
         return response.status, json.loads(response.read())
 
 
 @contextmanager
-def asking(at: Target, method: str, path: str, body: Any = None) -> Iterator[HTTPResponse]:
-    """One request; its answer is read within the block, after which nobody listens. Raises `NobodyAnswers`."""
+def asking(
+    at: Target, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None
+) -> Iterator[HTTPResponse]:
+    """One request; its answer is read within the block, after which nobody listens. Raises `NobodyAnswers`.
+
+    A body is a JSON value, or bytes that are JSON already.
+    """
     connection = _connection(at.url)
-    headers = {"X-API-Key": at.key} if at.key else {}
+    sent = {**({"X-API-Key": at.key} if at.key else {}), **(headers or {})}
     if body is not None:
-        headers["Content-Type"] = "application/json"
+        sent["Content-Type"] = "application/json"
     try:
-        connection.request(method, path, None if body is None else json.dumps(body), headers)
+        connection.request(method, path, body if body is None or isinstance(body, bytes) else json.dumps(body), sent)
         yield connection.getresponse()
     except (HTTPException, OSError, ValueError) as fault:
         raise NobodyAnswers(at, fault) from None

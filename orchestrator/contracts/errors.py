@@ -136,3 +136,19 @@ class StartRefused(OrchestratorError):
     """The daemon, or a part of it, refuses to start; the detail says what mends it."""
 
     default_code = "start_refused"
+
+
+_KINDS: tuple[type[OrchestratorError], ...] = (
+    Malformed, Unauthenticated, Forbidden, NotFound, Conflict, Gone, Invalid, TooMany, PluginFailed, PluginTimeout,
+    Unavailable,
+)  # fmt: skip
+
+
+def of_problem(problem: dict[str, Any]) -> OrchestratorError:
+    """What a daemon answered instead: the fault that it was there."""
+    by_status = {kind.status: kind for kind in _KINDS}
+    kind = by_status.get(int(problem.get("status", 500)), OrchestratorError)
+    known = ("type", "title", "status", "detail", "code", "errors")
+    extra = {name: value for name, value in problem.items() if name not in known}
+    detail = str(problem.get("detail", "refused"))
+    return kind(detail, code=problem.get("code"), errors=problem.get("errors"), extra=extra)

@@ -118,6 +118,7 @@ class StepResult(Camel):
     step_id: StepId
     status: StepStatus
     output: Json = _optional("What it answered; absent also where that was null.")
+    output_reference: Object | None = _optional("Where the output is kept (X-11).")
     error: Text | None = _optional("What went wrong, for a person.")
     duration: Number | None = _optional("Milliseconds.")
     started_at: Time | None = _optional("When its last attempt began.")

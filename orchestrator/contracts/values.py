@@ -47,6 +47,11 @@ def count_of(value: Any) -> int:
     return count
 
 
+def plain(text: str, most: int) -> str:
+    """Text that code of others gave, cut to so many characters, as every store keeps it: no NUL, no lone surrogate."""
+    return text[:most].encode(errors="replace").decode().replace("\0", "\ufffd")
+
+
 def _scalar(value: Any) -> int:
     if type(value) is str:
         return _text(value)

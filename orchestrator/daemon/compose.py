@@ -39,7 +39,12 @@ from orchestrator.governance.halts import Halts
 from orchestrator.governance.identities import Identities, Identity
 from orchestrator.governance.incidents import Incidents
 from orchestrator.governance.keys import PREFIX, Keys
+from orchestrator.governance.local import LocalCapabilities
 from orchestrator.governance.permits import PermitOffice
+from orchestrator.governance.plans.service import Plans
+from orchestrator.governance.plans.telling import PlanJournal
+from orchestrator.governance.policies import finding
+from orchestrator.governance.policies.policies import Policies
 from orchestrator.governance.sessions import Sessions
 from orchestrator.governance.webhooks import Webhooks
 from orchestrator.host.calls import HANDLE
@@ -145,14 +150,21 @@ async def build(configuration: Configuration, places: Places) -> AsyncIterator[D
         services.desk = desk
         bus.serve(HANDLE, host.handle_message)
 
-        calls = Calls(bus, office, store, blobs, clock)
-        runner = Runner(store, journal, blobs, calls, clock, supervisor, settings.governance)
-        planning = Planning(store, journal, blobs, host, desk.rank, clock, settings.governance)
+        local = LocalCapabilities()
+        stack.callback(local.close)
+        calls = Calls(bus, office, local, store, blobs, clock)
+        told = PlanJournal(journal)
+        hooks = finding.found(finding.Parts(settings.governance, clock, journal))
+        policies = Policies(hooks, supervisor, settings.governance.policy_timeout_s)
+        stack.callback(policies.close)
+        runner = Runner(store, told, blobs, calls, policies, clock, supervisor, settings.governance)
+        planning = Planning(store, told, blobs, host, desk.rank, clock, settings.governance, local)
         aftercare = Aftercare(store, journal, blobs, bus, host, office, halts, clock, settings.governance)
         await aftercare.open()
         supervisor.root("commands.aftercare", aftercare.keep_going())
         results = Results(store, journal, blobs, planning, aftercare)
-        commands = Commands(store, journal, planning, runner, aftercare, halts, clock, settings.governance)
+        commands = Commands(store, told, planning, runner, aftercare, halts, clock, settings.governance)
+        plans = Plans(store, told, blobs, commands, clock, settings.governance, policies)
         await commands.open()
         supervisor.root("commands.expiry", commands.keep_expiring())
 
@@ -185,6 +197,7 @@ async def build(configuration: Configuration, places: Places) -> AsyncIterator[D
             halts=halts,
             webhooks=Webhooks(store, journal),
             couriers=couriers,
+            plans=plans,
             host=host,
             desk=desk,
             profiles=sandbox.profiles,

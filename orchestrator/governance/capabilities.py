@@ -5,8 +5,9 @@ several tools the first by name is taken, so that the same plan comes from the s
 """
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 from orchestrator.contracts.errors import Conflict, NotFound, OrchestratorError
 from orchestrator.contracts.model import JsonObject
@@ -14,6 +15,7 @@ from orchestrator.contracts.plugins import Effects, State
 from orchestrator.host.tables import Entry, Table
 
 _AGENTS = uuid.UUID("6f7c5c8e-2a53-5d0e-9d0c-0b3a1a5f6d11")
+Kind = Literal["tool", "agent", "service"]
 _SERVING: tuple[State, ...] = ("active", "canary")
 
 
@@ -41,6 +43,8 @@ class Capability:
     keywords: tuple[str, ...] = ()
     input_schema: JsonObject = field(default_factory=lambda: {"type": "object"})
     output_schema: JsonObject = field(default_factory=dict)
+    kind: Kind = "tool"
+    owner: str | None = None
 
     @property
     def enabled(self) -> bool:
@@ -55,19 +59,20 @@ class Capability:
     def as_json(self) -> JsonObject:
         """As `GET /capabilities` lists it."""
         return {
-            "name": self.skill, "type": "tool", "tool": self.tool, "version": self.version, "digest": self.digest,
+            "name": self.skill, "type": self.kind, "tool": self.tool, "version": self.version, "digest": self.digest,
             "description": self.description, "enabled": self.enabled, "status": self.state, "effects": self.effects,
             "inputSchema": self.input_schema, "outputSchema": self.output_schema,
-            "metadata": {"version": self.version, "owner": self.tool},
+            "metadata": {"version": self.version, "owner": self.owner or self.tool},
         }  # fmt: skip
 
 
 class Capabilities:
-    """All of them, over one immutable table of plugins."""
+    """All of them, over one immutable table of plugins; those that Python code registered here come first."""
 
-    def __init__(self, table: Table) -> None:
+    def __init__(self, table: Table, local: Mapping[str, Capability] | None = None) -> None:
         self.table = table
-        self._by_skill: dict[str, dict[str, Capability]] = {}
+        self.local = dict(local or {})
+        self._by_skill: dict[str, dict[str, Capability]] = {n: {c.tool: c} for n, c in self.local.items()}
         for name in sorted(table):
             for capability in _of(table[name]):
                 self._by_skill.setdefault(capability.skill, {})[capability.tool] = capability

@@ -47,3 +47,16 @@ class GovernanceSettings(Model):
     )
     webhook_timeout_s: float = Field(10.0, gt=0, le=60, description="How long a receiver may take.")
     permit_ttl_s: float = Field(300.0, gt=0, description="How long a permit that is not used stays good.")
+    policy_hooks: list[str] = Field(
+        [],
+        description="Hooks that are asked before each step of a plan, in this order: rate_limiter, audit_logger, "
+        "security_check, and those of installed distributions (entry points orchestrator.policy_hooks).",
+    )
+    policy_timeout_s: float = Field(5.0, gt=0, le=600, description="How long a hook may think. Then its answer is no.")
+    policy_rate_per_minute: int = Field(
+        60, ge=1, le=1_000_000, description="rate_limiter: runs of one capability within a minute for one user."
+    )
+    policy_permissions: dict[str, list[str]] = Field(
+        {"*": ["*"]},
+        description="security_check: which capabilities (patterns such as mail_*) each user may use; * is everybody.",
+    )

@@ -42,11 +42,16 @@ class Blobs:
 
     async def get(self, ref: str) -> bytes:
         """The content behind a reference. Raises `NotFound`."""
-        query = select(blobs.c.data).where(blobs.c.sha256 == ref)
-        found = await self._store.read(lambda tx: tx.execute(query).scalar())
+        found = await self.find(ref)
         if found is None:
             raise NotFound(f"no blob {ref}")
-        return bytes(found)
+        return found
+
+    async def find(self, ref: str) -> bytes | None:
+        """The content behind a reference; None where nothing is kept, as of a history from elsewhere."""
+        query = select(blobs.c.data).where(blobs.c.sha256 == ref)
+        found = await self._store.read(lambda tx: tx.execute(query).scalar())
+        return None if found is None else bytes(found)
 
 
 def _keep(tx: Tx, items: list[list[dict[str, Any]]]) -> None:

@@ -13,6 +13,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    text,
 )
 
 from orchestrator.storage import aftermath
@@ -26,6 +27,8 @@ COMMAND_STATUSES = (
     "created", "planned", "awaiting_approval", "approved", "executing", "completed", "failed", "cancelled",
 )  # fmt: skip
 STEP_STATUSES = ("pending", "approved", "running", "completed", "failed", "skipped")
+PLAN_EVENTS = text("topic >= 'plan.' AND topic < 'plan/'")
+"""Events of plans. A query that says so word by word finds a plan's history by the index that holds only these."""
 APPROVAL_STATES = ("pending", "approved", "consumed", "void", "rejected", "expired")
 
 events = Table(
@@ -40,6 +43,7 @@ events = Table(
     Column("subject", String(200)),
     Column("owner", Id),
     Column("data", JSON, nullable=False),
+    Index("events_of_plans", "subject", "seq", sqlite_where=PLAN_EVENTS, postgresql_where=PLAN_EVENTS),
     sqlite_autoincrement=True,
 )
 
@@ -175,6 +179,7 @@ commands = Table(
     Column("resolution", String(20)),
     Column("failure", JSON),
     Column("updated_at", Time, nullable=False),
+    Column("execution_context", JSON),
     one_of("status", COMMAND_STATUSES),
     Index("idx_commands_identity", "identity_id"),
     Index("idx_commands_status", "status"),
@@ -193,6 +198,24 @@ plan_versions = Table(
     Column("created_at", Time, nullable=False),
 )
 """Every plan that a command ever had; the newest is the one of `execution_plans`."""
+
+plans = Table(
+    "plans",
+    METADATA,
+    Column("id", Id, primary_key=True),
+    Column("identity_id", Id, nullable=False),
+    Column("external_id", String(128), nullable=False),
+    Column("goal_id", String(128), nullable=False),
+    Column("command_id", Id, ForeignKey("commands.id", ondelete="CASCADE")),
+    Column("plan_ref", String(64), nullable=False),
+    Column("history_ref", String(64)),
+    Column("replaces", Id),
+    Column("superseded_by", Id),
+    Column("created_at", Time, nullable=False),
+    UniqueConstraint("identity_id", "external_id"),
+    Index("plans_command", "command_id"),
+)
+"""Plans that were given (seed 001), each with the command that does it; an imported one has its history instead."""
 
 execution_plans = Table(
     "execution_plans",

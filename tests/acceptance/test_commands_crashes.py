@@ -87,6 +87,34 @@ async def test_a_step_that_a_crash_cut_off_is_done_again_only_where_that_harms_n
         assert (await daemon.admin.post("/v1/audit/verify")).json["ok"]
 
 
+async def test_a_plans_history_goes_through_a_crash(state: Path) -> None:
+    """R1-23, I7: one execution, told to its end; the attempt that was cut off began once more, and nothing is doubled."""
+    source = WAITS.replace("EFFECTS", "pure").replace("FOLDER", str(state.parent))
+    (state.parent / "plugins" / "work.py").write_text(source)
+    step = {"type": "tool", "name": "work", "description": "", "params": {}}
+    body = {"id": "p", "steps": [{**step, "id": "a"}, {**step, "id": "b"}]}
+    async with life(state) as daemon:
+        own = {"headers": await headers(daemon.admin)}
+        path = (await daemon.admin.post("/v1/plans", json=body, **own)).headers["Location"]
+        assert (await daemon.admin.post(f"{path}/approve", json={"approved": True}, **own)).status == 200
+        assert (await daemon.admin.post(f"{path}/execute", **own)).status == 202
+        await until(state.parent / "begun")
+        daemon.process.kill()
+        await daemon.wait()
+    (state.parent / "go").touch()
+    async with life(state) as daemon:
+        async with asyncio.timeout(20):
+            while (told := (await daemon.admin.get(path, **own)).json)["status"] == "executing":
+                await asyncio.sleep(0.02)
+        assert (told["execution"]["status"], told["execution"]["output"]) == ("completed", 3)
+        events = [one["event"] for one in (await daemon.admin.get(f"{path}/replay", **own)).json["items"]]
+        assert events == [
+            "plan_created", "plan_approved", "execution_started", "step_started", "step_started", "step_completed",
+            "step_started", "step_completed", "execution_completed",
+        ]  # fmt: skip
+        assert (await daemon.admin.get(f"{path}/export", **own)).status == 200
+
+
 async def test_what_was_changed_while_no_daemon_ran_is_not_gone_on_with(state: Path) -> None:
     """3.2 "approve, then plan or plugin changes": the command fails, holds nothing, and no step of it seems to run."""
     file = state.parent / "plugins" / "work.py"

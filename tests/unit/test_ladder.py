@@ -26,6 +26,7 @@ FLOORS = {
     "cli": 10,
     "testing": 10,
     "brain": 11,
+    "workflows": 11,
     "docker_manager": 10,
     "__main__": 11,
 }
@@ -41,7 +42,7 @@ HOMES = {
     "prometheus_client": {"kernel"},
     "structlog": None,
     "sqlalchemy": {"storage", "audit", "governance", "routing", "api"},
-    "aiohttp": {"api", "brain", "cli", "daemon", "testing"},
+    "aiohttp": {"api", "brain", "cli", "daemon", "testing", "workflows"},
 }
 
 

@@ -12,6 +12,7 @@ from orchestrator.contracts.model import JsonObject
 from orchestrator.contracts.values import size_of
 from orchestrator.governance.commands import effects
 from orchestrator.governance.commands.drafts import DraftStep
+from orchestrator.governance.local import LocalCapabilities
 from orchestrator.governance.permits import PermitOffice
 from orchestrator.host.calls import HANDLE, Call, HandleMessage, Reply
 from orchestrator.kernel.clock import Clock
@@ -28,11 +29,14 @@ LONGEST_S = 86_400.0
 class Calls:
     """The one way from a plan to a capability."""
 
-    def __init__(self, bus: Bus, office: PermitOffice, store: Store, blobs: Blobs, clock: Clock) -> None:
+    def __init__(
+        self, bus: Bus, office: PermitOffice, local: LocalCapabilities, store: Store, blobs: Blobs, clock: Clock
+    ) -> None:
         self._bus = bus
         self._store = store
         self._blobs = blobs
         self._office = office
+        self._local = local
         self._clock = clock
 
     async def call(self, row: RowMapping, approval: RowMapping, step: DraftStep, scope: Scope) -> bytes:
@@ -56,6 +60,11 @@ class Calls:
             capability.permit_for, call_id, caller, "approval", approval["id"], approval["decided_by"]
         )
         seconds = longest_s(step)
+        if self._local.has(capability.permit_for):
+            self._office.check(permit, capability.permit_for, call_id)
+            value, encoded = await self._local.call(capability.permit_for, params, seconds)
+            _check(capability.output_schema, value, "step_output", "the output")
+            return encoded
         call = Call(call_id, caller, permit, self._clock.monotonic() + seconds)
         reply: Reply = await self._bus.ask(HANDLE, HandleMessage(capability.tool, request, call))
         _check(capability.output_schema, reply.value, "step_output", "the output")

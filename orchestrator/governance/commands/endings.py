@@ -17,9 +17,10 @@ def keep_result(
     tx: Tx, row: RowMapping, step: DraftStep, reference: dict[str, Any], cost: Cost, now: str
 ) -> None:  # fmt: skip
     """A row of `execution_results`: a reference to the output, proposed until a person accepts it (R4-13, R4-50)."""
+    kind = "hybrid" if step.step.type == "agent" else "tool"  # X-17
     steps = {one["step_index"]: one for one in records.steps_of(tx, row["id"])}
     result = {
-        "id": new_id(), "plan_step_id": steps[step.index]["id"], "agent_type": "tool", "output_reference": reference,
+        "id": new_id(), "plan_step_id": steps[step.index]["id"], "agent_type": kind, "output_reference": reference,
         "token_usage": cost.tokens, "cost": cost.model_dump(mode="json"), "created_at": now,
         "plan_version": row["plan_version"], "state": "proposed",
     }  # fmt: skip

@@ -1,6 +1,6 @@
 """A command's plan: made, modified, priced, reserved and put to a person; and what it looks like (R4-18)."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -9,7 +9,6 @@ from pydantic import ValidationError
 from sqlalchemy import RowMapping
 
 from orchestrator.audit.entries import Entry
-from orchestrator.audit.journal import Journal
 from orchestrator.contracts.callers import Caller
 from orchestrator.contracts.commands import Constraints, CreateCommand, Modifications
 from orchestrator.contracts.costs import Bound, Cost
@@ -21,6 +20,9 @@ from orchestrator.governance.commands import approvals, budgets, drafts, effects
 from orchestrator.governance.commands.drafts import Draft
 from orchestrator.governance.commands.planner import Planner, Rank
 from orchestrator.governance.identities import Context
+from orchestrator.governance.local import LocalCapabilities
+from orchestrator.governance.plans import records as plan_records
+from orchestrator.governance.plans.telling import PlanJournal
 from orchestrator.governance.settings import GovernanceSettings
 from orchestrator.host.host import Host
 from orchestrator.kernel.clock import Clock, later, rfc3339
@@ -28,14 +30,18 @@ from orchestrator.kernel.ids import new_id
 from orchestrator.storage.blobs import Blobs
 from orchestrator.storage.port import Store, Tx
 
+Before = Callable[[Tx], list[Entry]]
+
 
 class Planning:
     """Plans of commands."""
 
     def __init__(
-        self, store: Store, journal: Journal, blobs: Blobs, host: Host, rank: Rank, clock: Clock,
-        settings: GovernanceSettings,
+        self, store: Store, journal: PlanJournal, blobs: Blobs, host: Host, rank: Rank, clock: Clock,
+        settings: GovernanceSettings, local: LocalCapabilities,
     ) -> None:  # fmt: skip
+        self.local = local
+        self._known_local = -1
         self._store = store
         self._journal = journal
         self._blobs = blobs
@@ -47,21 +53,32 @@ class Planning:
 
     def capabilities(self) -> Capabilities:
         """The registry as it is now."""
-        if self._known is None or self._known.table is not self._host.table():
-            self._known = Capabilities(self._host.table())
+        table, version = self._host.table(), self.local.version
+        if self._known is None or self._known.table is not table or self._known_local != version:
+            self._known = Capabilities(table, self.local.current())
+            self._known_local = version
         return self._known
+
+    def planner(self) -> Planner:
+        """A planner over the registry as it is now."""
+        return Planner(self.capabilities(), self._rank)
 
     async def plan(self, command_id: str, context: Context, caller: Caller, act: machine.Act = "plan") -> JsonObject:
         """Make a plan, reserve its cost, ask for its approval; again: another plan, and what was approved is void.
+
+        Where the plan was given, it is that one, over the registry of now.
 
         Raises `NoCandidate`, `Invalid` (`budget_exceeded`, `plan_invalid`), `Conflict`, `NotFound`.
         """
         row = await self._store.read(lambda tx: records.load(tx, command_id, context.identity_id))
         machine.require(act, row["status"])
-        capabilities = self.capabilities()
         now = rfc3339(self._clock.now())
-        made = Planner(capabilities, self._rank).plan(command_id, command_id, row["intent"], now)
-        return await self.put(row, drafts.draft(made, capabilities, self._settings), context, caller, act)
+        given = await self._store.read(lambda tx: plan_records.current(tx, command_id))
+        if given is None:
+            made = self.planner().plan(command_id, command_id, row["intent"], now)
+        else:
+            made = Plan.model_validate(pydantic_core.from_json(await self._blobs.get(given["plan_ref"])))
+        return await self.put(row, drafts.draft(made, self.capabilities(), self._settings), context, caller, act)
 
     async def get_plan(self, command_id: str, context: Context) -> JsonObject:
         """The plan as it was shown for approval, with how its steps went. Raises `NotFound`."""
@@ -108,9 +125,12 @@ class Planning:
 
     async def put(
         self, row: Mapping[Any, Any], draft: Draft, context: Context, caller: Caller, act: machine.Act = "plan",
-        done: frozenset[str] = frozenset(),
+        done: frozenset[str] = frozenset(), before: Before | None = None,
     ) -> JsonObject:  # fmt: skip
-        """Make a draft the command's plan. Steps in `done` are those of the plan before, and cost nothing more."""
+        """Make a draft the command's plan. Steps in `done` are those of the plan before, and cost nothing more.
+
+        `before` writes what comes first in the same transaction, and answers what that tells.
+        """
         command_id, bound, asked = row["id"], bound_of(row), row["asked"]
         left = sum((step.estimate for step in draft.steps if step.step.id not in done), Cost())
         bounds = {f"command:{command_id}": bound, f"context:{context.id}": context.bound}
@@ -119,6 +139,7 @@ class Planning:
 
         def work(tx: Tx) -> tuple[None, list[Entry]]:
             now = self._store.now(tx)
+            first_told = [] if before is None else before(tx)
             row = records.load(tx, command_id, context.identity_id)
             machine.require(act, row["status"])
             budgets.release(tx, command_id)
@@ -145,7 +166,7 @@ class Planning:
             told = {"planVersion": number, "digest": digest, "planRef": plan_ref, "approvalRequest": approval_id}
             planned = records.event(row, "command.planned", caller.owner, metadata={"cost": estimate}, **told)
             asks = records.event(row, "command.awaiting_approval", "daemon", "awaiting_approval", **told)
-            return None, [planned, replace(asks, audited=False)]  # of the two the audit needs one
+            return None, [*first_told, planned, replace(asks, audited=False)]  # of the two the audit needs one
 
         await self._journal.write(work, [part])
         return await self.get_plan(command_id, context)

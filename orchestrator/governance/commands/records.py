@@ -6,11 +6,15 @@ from typing import Any
 from sqlalchemy import RowMapping, delete, insert, select, update
 
 from orchestrator.audit.entries import Entry
+from orchestrator.contracts.commands import CreateCommand
+from orchestrator.contracts.costs import Cost
 from orchestrator.contracts.errors import NotFound
 from orchestrator.contracts.model import JsonObject
 from orchestrator.governance import incidents
 from orchestrator.governance.commands import approvals, journal
 from orchestrator.governance.commands.machine import Act, Status, lead
+from orchestrator.governance.identities import Context
+from orchestrator.kernel.ids import new_id
 from orchestrator.storage.port import Tx
 from orchestrator.storage.schema import commands, execution_plans, execution_results, plan_versions
 
@@ -25,6 +29,17 @@ NAMES = {
     "command.cancelled": "COMMAND.CANCELLED",
 }
 """Seed 004's names of events, by topic (R4-23 to R4-30)."""
+
+
+def new_row(asked: CreateCommand, context: Context, now: str) -> JsonObject:
+    """The row of a command that is taken in: nothing is planned yet."""
+    return {
+        "id": new_id(), "identity_id": context.identity_id, "context_id": context.id,
+        "sphere": asked.target_sphere or context.sphere, "intent": asked.intent, "status": "created",
+        "estimated_cost": Cost().model_dump(mode="json"), "created_at": now, "updated_at": now,
+        "asked": asked.model_dump(mode="json", exclude={"intent"}), "approval_mode": asked.approval_mode,
+        "plan_version": 0, "execution_id": None, "decision": None, "resolution": None, "failure": None,
+    }  # fmt: skip
 
 
 def load(tx: Tx, command_id: str, identity_id: str | None = None) -> RowMapping:
@@ -68,6 +83,9 @@ def replace_plan(
     """
     c = execution_plans.c
     tx.execute(delete(execution_plans).where(c.command_id == command_id, c.step_id.not_in(keep)))
+    for at, step_id in sorted((step["step_index"], step["step_id"]) for step in steps if step["step_id"] in keep):
+        here = (c.command_id == command_id, c.step_id == step_id)  # a step that was left out moves the others up
+        tx.execute(update(execution_plans).where(*here).values(step_index=at))
     if new := [step for step in steps if step["step_id"] not in keep]:
         tx.execute(insert(execution_plans), new)
     tx.execute(insert(plan_versions), version)
@@ -112,9 +130,12 @@ def stop_steps(tx: Tx, row: RowMapping, now: str, why: str) -> None:
         journal.end(tx, row["id"], row["plan_version"], attempt["step_index"], now, why)
 
 
+_INSIDE = ("asked", "execution_context")
+
+
 def view(row: RowMapping) -> JsonObject:
     """A command as clients see it."""
-    told = {name: row[name] for name in row if name != "asked"}
+    told = {name: row[name] for name in row if name not in _INSIDE}
     awaits = row["status"] in ("awaiting_approval", "approved")
     undecided = row["status"] == "failed" and row["resolution"] is None
     return {**told, "open": awaits or undecided}

@@ -7,7 +7,7 @@ writes only while its command is executing and its fencing token holds the scope
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -15,8 +15,7 @@ import structlog
 from sqlalchemy import RowMapping, update
 
 from orchestrator.audit.entries import Entry
-from orchestrator.audit.journal import Journal
-from orchestrator.contracts.errors import OrchestratorError, Unavailable, Violation
+from orchestrator.contracts.errors import Invalid, OrchestratorError, Unavailable, Violation
 from orchestrator.contracts.plans import StepResult
 from orchestrator.governance import alarms
 from orchestrator.governance.commands import (
@@ -32,6 +31,8 @@ from orchestrator.governance.commands import (
 from orchestrator.governance.commands.calls import Calls, inline, longest_s
 from orchestrator.governance.commands.drafts import Draft, DraftStep
 from orchestrator.governance.commands.endings import alarm_of, keep_result, step_ended
+from orchestrator.governance.plans.telling import PlanJournal
+from orchestrator.governance.policies.policies import Policies
 from orchestrator.governance.settings import GovernanceSettings
 from orchestrator.kernel.clock import Clock, later, rfc3339
 from orchestrator.kernel.tasks import Supervisor
@@ -73,6 +74,8 @@ class Run:
     plan_version: int
     draft: Draft
     fence: int
+    outputs: dict[str, bytes] = field(default_factory=dict, compare=False)
+    """Those that were read, by reference: they never change, and every step looks at all of them."""
 
     @property
     def scope(self) -> str:
@@ -89,13 +92,14 @@ class Runner:
     """Runs commands that are executing, each as a task of its own."""
 
     def __init__(
-        self, store: Store, journal_: Journal, blobs: Blobs, calls: Calls, clock: Clock, supervisor: Supervisor,
-        settings: GovernanceSettings, sleep: Sleep = asyncio.sleep,
+        self, store: Store, journal_: PlanJournal, blobs: Blobs, calls: Calls, policies: Policies, clock: Clock,
+        supervisor: Supervisor, settings: GovernanceSettings, sleep: Sleep = asyncio.sleep,
     ) -> None:  # fmt: skip
         self._store = store
         self._journal = journal_
         self._blobs = blobs
         self._calls = calls
+        self._policies = policies
         self._clock = clock
         self._supervisor = supervisor
         self._settings = settings
@@ -222,6 +226,9 @@ class Runner:
 
         if decision.skip or decision.fail or decision.done:
             await self._journal.write(work)
+            for step_id, why in decision.fail:
+                row = await self._store.read(lambda tx: records.load(tx, run.command_id))
+                await self._policies.ended(row, by_id[step_id].step, 0.0, Invalid(why))
         if decision.done:
             return None
         waiting = [one for one in run.draft.steps if results[one.step.id].status == "running"]
@@ -258,15 +265,29 @@ class Runner:
             raise found.exceptions[0] from None
 
     async def _step(self, run: Run, step: DraftStep) -> None:
-        """One step: attempts until one ends for good, each journalled."""
+        """One step: attempts until one ends for good, each journalled. Policies may say no before, and hear after."""
+        if (why := await self._denied(run, step)) is not None:
+            return await self._journal.write(lambda tx: self._deny(tx, run, step, why))
         while True:
             row, approval, attempt, due_at = await self._journal.write(lambda tx: self._begin(tx, run, step))
             ended = await self._attempt(run, row, approval, step, due_at)
             delay_s = None if ended.fault is None else retries.delay_s(ended.fault, attempt, step.step.attempts)
             await self._write_end(run, step, ended, again=delay_s is not None)
             if delay_s is None:
-                return
+                return await self._policies.ended(row, step.step, ended.seconds, ended.fault, ended.output)
             await self._sleep(delay_s)
+
+    async def _denied(self, run: Run, step: DraftStep) -> str | None:
+        """Why a step may not run. A wait calls nothing, so nobody is asked."""
+        row = await self._store.read(lambda tx: records.load(tx, run.command_id))
+        if step.capability is None or not self._policies.asked(row):
+            return None
+        _, outputs = await self._known(run)
+        return await self._policies.denial(row, step.step, scheduling.scope_of(outputs))
+
+    def _deny(self, tx: Tx, run: Run, step: DraftStep, why: str) -> tuple[None, list[Entry]]:
+        row, _ = self._held(tx, run)
+        return None, [step_ended(tx, row, step, "skipped", why, "policy_denied")]
 
     def _begin(self, tx: Tx, run: Run, step: DraftStep) -> tuple[Any, list[Entry]]:
         row, now = self._held(tx, run)
@@ -356,7 +377,8 @@ class Runner:
         if status == "completed":
             row = records.move(tx, row, "complete", "completed", now)
             return records.event(row, "command.execution_completed", "daemon")
-        failed = next((step for step in records.steps_of(tx, row["id"]) if step["status"] == "failed"), None)
+        steps = records.steps_of(tx, row["id"])
+        failed = next((s for s in steps if s["status"] == "failed" or s["skip_reason"] == "policy_denied"), None)
         named = {"stepIndex": "step_index", "error": "error", "category": "category"}
         failure = None if failed is None else {name: failed[column] for name, column in named.items()}
         row = records.move(tx, row, "fail", "failed", now, failure=failure)
@@ -384,5 +406,8 @@ class Runner:
             told = {name: step[name] for name in ("step_id", "status", "error", "skip_reason")}
             known[step["step_id"]] = StepResult(**told)
             if (result := results.get(step["id"])) is not None:
-                outputs[step["step_id"]] = inline(await self._blobs.get(result["output_reference"]["ref"]))
+                ref = result["output_reference"]["ref"]
+                if ref not in run.outputs:
+                    run.outputs[ref] = await self._blobs.get(ref)
+                outputs[step["step_id"]] = inline(run.outputs[ref])
         return known, outputs

@@ -8,10 +8,8 @@ import structlog
 from sqlalchemy import RowMapping, insert, select
 
 from orchestrator.audit.entries import Entry
-from orchestrator.audit.journal import Journal
 from orchestrator.contracts.callers import Caller
 from orchestrator.contracts.commands import Action, ApproveCommand, CreateCommand
-from orchestrator.contracts.costs import Cost
 from orchestrator.contracts.errors import Conflict, OrchestratorError
 from orchestrator.contracts.model import JsonObject
 from orchestrator.governance.commands import approvals, budgets, effects, journal, locks, machine, outputs, records
@@ -21,6 +19,7 @@ from orchestrator.governance.commands.planning import Planning, digest_of
 from orchestrator.governance.commands.runner import Run, Runner, lock_scope
 from orchestrator.governance.halts import Halts
 from orchestrator.governance.identities import Context
+from orchestrator.governance.plans.telling import PlanJournal
 from orchestrator.governance.settings import GovernanceSettings
 from orchestrator.kernel.clock import Clock, later, rfc3339
 from orchestrator.kernel.ids import new_id
@@ -37,7 +36,7 @@ class Commands:
     """All commands of this store (seed 004, CONTRACT 5)."""
 
     def __init__(
-        self, store: Store, journal: Journal, planning: Planning, runner: Runner, aftercare: Aftercare,
+        self, store: Store, journal: PlanJournal, planning: Planning, runner: Runner, aftercare: Aftercare,
         halts: Halts, clock: Clock, settings: GovernanceSettings,
     ) -> None:  # fmt: skip
         self._store = store
@@ -100,14 +99,7 @@ class Commands:
 
     async def create(self, asked: CreateCommand, context: Context, caller: Caller) -> JsonObject:
         """Take in an intent; nothing is planned yet."""
-        now = self._now()
-        row = {
-            "id": new_id(), "identity_id": context.identity_id, "context_id": context.id,
-            "sphere": asked.target_sphere or context.sphere, "intent": asked.intent, "status": "created",
-            "estimated_cost": Cost().model_dump(mode="json"), "created_at": now, "updated_at": now,
-            "asked": asked.model_dump(mode="json", exclude={"intent"}), "approval_mode": asked.approval_mode,
-            "plan_version": 0, "execution_id": None, "decision": None, "resolution": None, "failure": None,
-        }  # fmt: skip
+        row = records.new_row(asked, context, self._now())
 
         def work(tx: Tx) -> Written:
             tx.execute(insert(commands), row)
@@ -187,8 +179,12 @@ class Commands:
 
         return await self._act(command_id, context, work)
 
-    async def execute(self, command_id: str, context: Context, caller: Caller) -> str:
+    async def execute(
+        self, command_id: str, context: Context, caller: Caller, told: JsonObject | None = None
+    ) -> str:  # fmt: skip
         """Begin to do what was approved, and answer the execution's id; while it goes on, the same id again.
+
+        `told` is what policy hooks are told of this execution.
 
         Raises `Conflict` (`illegal_transition`, `approval_expired`, `plan_changed`), `Locked`, `Unavailable`.
         """
@@ -212,9 +208,10 @@ class Commands:
             if (fault := approvals.consume(tx, approval["id"], digest, now)) is not None:
                 return fault, self._expired(tx, row, now, fault)
             fence = begun["fence"] = self._lock(tx, row, draft, now)
-            row = records.move(tx, row, "execute", "executing", now, execution_id=execution_id)
-            told = {"executionId": execution_id, "fence": fence, "approval_id": approval["id"]}
-            started = records.event(row, "command.execution_started", caller.owner, **told)
+            begins = {"execution_id": execution_id, "execution_context": told}
+            row = records.move(tx, row, "execute", "executing", now, **begins)
+            data = {"executionId": execution_id, "fence": fence, "approval_id": approval["id"]}
+            started = records.event(row, "command.execution_started", caller.owner, **data)
             return None, [started]
 
         view = await self._act(command_id, context, work)

@@ -1,0 +1,1 @@
+"""Policy hooks: asked before a step of an approved plan runs, told how it went. The folder `hooks` has ours."""
