@@ -118,8 +118,9 @@ class Gate:
         headers = call.request.headers
         try:
             return await self._rooms.identities.acting(
-                call.caller, headers.get("x-identity-id"), headers.get("x-context-id")
-            )
+                call.caller, headers.get("x-identity-id"), headers.get("x-context-id"),
+                four_eyes=self._rooms.governance.four_eyes,
+            )  # fmt: skip
         except OrchestratorError as fault:
             await self._record_refusal(call, fault)
             raise

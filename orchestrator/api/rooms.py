@@ -9,6 +9,7 @@ from orchestrator.audit.journal import Journal
 from orchestrator.audit.reading import AuditReader
 from orchestrator.contracts.profiles import ProfileView
 from orchestrator.governance.commands.service import Commands
+from orchestrator.governance.contexts import Contexts
 from orchestrator.governance.executions import Executions
 from orchestrator.governance.identities import Identities
 from orchestrator.governance.keys import Keys
@@ -35,6 +36,7 @@ class Rooms:
     journal: Journal
     audit: AuditReader
     identities: Identities
+    contexts: Contexts
     keys: Keys
     executions: Executions
     sessions: Sessions

@@ -25,6 +25,7 @@ from orchestrator.governance.commands.calls import Calls
 from orchestrator.governance.commands.planning import Planning
 from orchestrator.governance.commands.runner import Runner
 from orchestrator.governance.commands.service import Commands
+from orchestrator.governance.contexts import Contexts
 from orchestrator.governance.execution_log import ExecutionLog
 from orchestrator.governance.executions import Executions
 from orchestrator.governance.grants import Grants
@@ -148,6 +149,7 @@ async def build(configuration: Configuration, places: Places) -> AsyncIterator[D
             journal=journal,
             audit=AuditReader(store),
             identities=identities,
+            contexts=Contexts(store, journal, identities, clock),
             keys=keys,
             executions=executions,
             sessions=sessions,

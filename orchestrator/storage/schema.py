@@ -18,6 +18,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    true,
 )
 from sqlalchemy.ext.compiler import compiles
 
@@ -134,6 +135,7 @@ identities = Table(
     Column("kind", String(20), nullable=False),
     Column("name", String(200), nullable=False),
     Column("created_at", Time, nullable=False),
+    Column("active", Boolean, nullable=False, server_default=true()),
 )
 
 contexts = Table(
@@ -159,6 +161,8 @@ keys = Table(
     Column("expires_at", Time),
     Column("revoked_at", Time),
     Column("kernel", String(20), nullable=False, server_default="shared"),
+    Column("active", Boolean, nullable=False, server_default=true()),
+    Column("quota", JSON),
 )
 
 grants = Table(
@@ -175,7 +179,13 @@ grants = Table(
     Column("granted_by", Id, nullable=False),
     Column("created_at", Time, nullable=False),
     Column("revoked_at", Time),
+    Column("identity_id", Id),
+    Column("cap_micros", BigInteger),
+    Column("cap_tokens", BigInteger),
+    Column("spent_micros", BigInteger, nullable=False, server_default="0"),
+    Column("spent_tokens", BigInteger, nullable=False, server_default="0"),
 )
+"""`identity_id` is whose calls a grant covers, null for everybody's; the caps are those of `budget_total`."""
 
 commands = Table(
     "commands",
@@ -235,6 +245,7 @@ execution_plans = Table(
     Column("dependencies", JSON, nullable=False),
     Column("error", String(4000)),
     Column("skip_reason", String(40)),
+    Column("grant_id", Id),
     UniqueConstraint("command_id", "step_index"),
     one_of("status", STEP_STATUSES),
     Index("idx_plans_command", "command_id"),

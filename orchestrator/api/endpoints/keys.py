@@ -8,17 +8,18 @@ from pydantic import Field
 
 from orchestrator.api.endpoint import Call, endpoint, json_answer
 from orchestrator.contracts.callers import Scope
-from orchestrator.contracts.errors import Invalid
+from orchestrator.contracts.errors import Forbidden, Invalid
 from orchestrator.contracts.executions import Kernel
-from orchestrator.contracts.model import Model, View
+from orchestrator.contracts.identities import Id, Switch, Text
+from orchestrator.contracts.model import JsonObject, Model, View
 
 
 class KeyRequest(Model):
     """A key to make."""
 
-    name: Annotated[str, Field(min_length=1, max_length=200)]
+    name: Text
     scopes: Annotated[list[Annotated[Scope, Field(strict=False)]], Field(min_length=1, max_length=10)]
-    identity_id: str | None = Field(None, description="Whose key it is; the maker's own identity if absent.")
+    identity_id: Id | None = Field(None, description="Whose key it is; the maker's own identity if absent.")
     expires_at: Annotated[datetime, Field(strict=False)] | None = None
     kernel: Kernel = Field("shared", description="`separate`: its code runs behind a kernel of its own or not at all.")
 
@@ -34,6 +35,7 @@ class KeyView(View):
     expires_at: str | None
     revoked_at: str | None
     kernel: Kernel
+    active: bool
     key: str | None = None
 
 
@@ -44,7 +46,7 @@ class MeView(View):
     kind: str
     key_id: str
     scopes: list[Scope]
-    contexts: list[dict[str, str | bool | None]]
+    contexts: list[JsonObject]
 
 
 @endpoint("GET", "/v1/me", any_key=True, answer=MeView)
@@ -74,6 +76,9 @@ async def create(call: Call) -> web.Response:
     if wanted.expires_at is not None and wanted.expires_at <= call.rooms.clock.now():
         raise Invalid("expires_at: is over", errors=[{"loc": ["expires_at"], "msg": "is over already"}])
     identity_id = wanted.identity_id or call.caller.owner
+    whose = call.rooms.identities.get(identity_id)
+    if call.caller.kind == "service" and whose is not None and whose.kind == "person":
+        raise Forbidden("a service makes no keys for persons: it could approve by them", code="person_required")
     key, secret = await call.rooms.keys.create(
         wanted.name, frozenset(wanted.scopes), identity_id, call.actor, expires_at=wanted.expires_at,
         kernel=wanted.kernel,
@@ -95,3 +100,9 @@ async def listing(call: Call) -> web.Response:
 async def revoke(call: Call) -> web.Response:
     """End a key, at once and for good."""
     return json_answer((await call.rooms.keys.revoke(call.parameter("id"), call.actor)).as_json())
+
+
+@endpoint("PATCH", "/v1/keys/{id}", scope=Scope.ADMIN, body=Switch, answer=KeyView)
+async def switch(call: Call) -> web.Response:
+    """Switch a key off, or on again, at once."""
+    return json_answer((await call.rooms.keys.switch(call.parameter("id"), call.body.active, call.actor)).as_json())

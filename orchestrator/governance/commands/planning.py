@@ -15,6 +15,7 @@ from orchestrator.contracts.costs import Bound, Cost
 from orchestrator.contracts.errors import Conflict, Invalid
 from orchestrator.contracts.model import JsonObject
 from orchestrator.contracts.plans import Plan
+from orchestrator.governance import contexts
 from orchestrator.governance.capabilities import Capabilities
 from orchestrator.governance.commands import approvals, budgets, drafts, machine, records
 from orchestrator.governance.commands.drafts import Draft
@@ -55,7 +56,7 @@ class Planning:
 
         Raises `NoCandidate`, `Invalid` (`budget_exceeded`, `plan_invalid`), `Conflict`, `NotFound`.
         """
-        row = await self._store.read(lambda tx: records.load(tx, command_id, context.identity_id))
+        row = await self._store.read(lambda tx: records.load(tx, command_id, context.touches))
         machine.require(act, row["status"])
         capabilities = self.capabilities()
         now = rfc3339(self._clock.now())
@@ -66,7 +67,7 @@ class Planning:
         """The plan as it was shown for approval, with how its steps went. Raises `NotFound`."""
 
         def work(tx: Tx) -> tuple[RowMapping, RowMapping, list[RowMapping], dict[str, RowMapping], str | None]:
-            row = records.load(tx, command_id, context.identity_id)
+            row = records.load(tx, command_id, context.judges)
             version = records.version_of(tx, command_id, row["plan_version"])
             found = records.steps_of(tx, command_id), records.results_of(tx, command_id)
             return row, version, *found, records.expires_at(tx, command_id)
@@ -112,14 +113,15 @@ class Planning:
         """Make a draft the command's plan. Steps in `done` are those of the plan before, and cost nothing more."""
         command_id, bound, asked = row["id"], bound_of(row), row["asked"]
         left = sum((step.estimate for step in draft.steps if step.step.id not in done), Cost())
-        bounds = {f"command:{command_id}": bound, f"context:{context.id}": context.bound}
         encoded = pydantic_core.to_json(drafts.as_stored(draft))
         (plan_ref,), part = self._blobs.part(encoded)
 
         def work(tx: Tx) -> tuple[None, list[Entry]]:
             now = self._store.now(tx)
-            row = records.load(tx, command_id, context.identity_id)
+            row = records.load(tx, command_id)
             machine.require(act, row["status"])
+            where = row["context_id"]
+            bounds = {f"command:{command_id}": bound, contexts.scope_of(where): contexts.bound_of(tx, where)}
             budgets.release(tx, command_id)
             budgets.reserve(tx, command_id, left, bounds)
             number = row["plan_version"] + 1

@@ -22,6 +22,7 @@ from orchestrator.contracts.plans import StepResult
 from orchestrator.governance.commands import approvals, budgets, drafts, journal, locks, records, retries
 from orchestrator.governance.commands.calls import Calls, inline
 from orchestrator.governance.commands.drafts import Draft, DraftStep
+from orchestrator.governance.contexts import scope_of
 from orchestrator.governance.settings import GovernanceSettings
 from orchestrator.kernel.clock import Clock, later, rfc3339
 from orchestrator.kernel.ids import new_id
@@ -64,12 +65,7 @@ class Run:
     @property
     def scope(self) -> str:
         """What is locked for it."""
-        return lock_scope(self.context_id)
-
-
-def lock_scope(context_id: str) -> str:
-    """The name of a context's lock."""
-    return f"context:{context_id}"
+        return scope_of(self.context_id)
 
 
 class Runner:
@@ -296,7 +292,7 @@ class Runner:
     def _finish(self, tx: Tx, row: RowMapping, status: str, now: str) -> Entry:
         """The end of a command: nothing is held any more (I6)."""
         budgets.release(tx, row["id"])
-        locks.release(tx, lock_scope(row["context_id"]), row["id"])
+        locks.release(tx, scope_of(row["context_id"]), row["id"])
         if status == "completed":
             row = records.move(tx, row, "complete", "completed", now)
             return records.event(row, "command.execution_completed", "daemon")

@@ -17,7 +17,8 @@ from orchestrator.contracts.model import JsonObject
 from orchestrator.governance.commands import approvals, budgets, locks, machine, records
 from orchestrator.governance.commands.drafts import Draft
 from orchestrator.governance.commands.planning import Planning, digest_of
-from orchestrator.governance.commands.runner import Run, Runner, lock_scope
+from orchestrator.governance.commands.runner import Run, Runner
+from orchestrator.governance.contexts import scope_of
 from orchestrator.governance.identities import Context
 from orchestrator.governance.settings import GovernanceSettings
 from orchestrator.kernel.clock import Clock, later, rfc3339
@@ -83,7 +84,7 @@ class Commands:
             if draft is not None and fault is None:
                 return self._lock(tx, row, draft, now), []
             budgets.release(tx, row["id"])
-            locks.release(tx, lock_scope(row["context_id"]), row["id"])
+            locks.release(tx, scope_of(row["context_id"]), row["id"])
             records.stop_steps(tx, row, now, str(fault))
             failed = records.move(tx, row, "fail", "failed", now, failure={"error": fault})
             return 0, [records.event(failed, "command.execution_failed", "daemon", "failed", failure=failed["failure"])]
@@ -112,15 +113,17 @@ class Commands:
 
     async def get(self, command_id: str, context: Context) -> JsonObject:
         """One command. Raises `NotFound`."""
-        return await self._store.read(lambda tx: records.view(records.load(tx, command_id, context.identity_id)))
+        return await self._store.read(lambda tx: records.view(records.load(tx, command_id, context.judges)))
 
     async def status(self, command_id: str, context: Context) -> JsonObject:
         """Where it is. Raises `NotFound`."""
-        return await self._store.read(lambda tx: records.status_view(records.load(tx, command_id, context.identity_id)))
+        return await self._store.read(lambda tx: records.status_view(records.load(tx, command_id, context.judges)))
 
     async def page(self, context: Context, *, limit: int, before: str | None, only_open: bool) -> list[JsonObject]:
-        """Commands of an identity, newest first."""
-        query = select(commands).where(commands.c.identity_id == context.identity_id).order_by(commands.c.id.desc())
+        """Commands that a context may see, newest first."""
+        query = select(commands).order_by(commands.c.id.desc())
+        if context.judges is not None:
+            query = query.where(commands.c.identity_id == context.judges)
         if before is not None:
             query = query.where(commands.c.id < before)
         if only_open:
@@ -134,7 +137,7 @@ class Commands:
         if not asked.approved:
             return await self.reject(command_id, asked.notes, context, caller)
         person = _person(caller)
-        row = await self._store.read(lambda tx: records.load(tx, command_id, context.identity_id))
+        row = await self._store.read(lambda tx: records.load(tx, command_id, context.judges))
         machine.require("approve", row["status"])
         if asked.modifications is not None:
             await self.planning.modify(row, asked.modifications, context, caller)
@@ -147,6 +150,8 @@ class Commands:
             machine.require("approve", row["status"])
             approval = approvals.current(tx, command_id)
             assert approval is not None, "what awaits an approval has asked for one"
+            if self._settings.four_eyes:
+                approvals.require_another(tx, approval["requested_by"], person)
             version = records.version_of(tx, command_id, row["plan_version"])
             digest = asked.digest or version["digest"]
             if (fault := approvals.approve(tx, approval["id"], digest, person, now, asked.notes)) is not None:
@@ -161,7 +166,7 @@ class Commands:
             row = records.move(tx, row, "approve", "executing", now)
             return None, [records.event(row, "command.approved", person, **told)]
 
-        view = await self._act(command_id, context, work)
+        view = await self._act(command_id, context.judges, work)
         if draft is not None:  # in step mode the approval itself resumes (X-29)
             self._runner.start(Run(command_id, row["context_id"], row["plan_version"], draft, begun["fence"]))
         return view
@@ -179,14 +184,14 @@ class Commands:
                 return fault, self._expired(tx, row, now, fault)
             return None, self._cancelled(tx, row, "reject", now, person, "rejected", notes)
 
-        return await self._act(command_id, context, work)
+        return await self._act(command_id, context.judges, work)
 
     async def execute(self, command_id: str, context: Context, caller: Caller) -> str:
         """Begin to do what was approved, and answer the execution's id; while it goes on, the same id again.
 
         Raises `Conflict` (`illegal_transition`, `approval_expired`, `plan_changed`), `Locked`, `Unavailable`.
         """
-        row = await self._store.read(lambda tx: records.load(tx, command_id, context.identity_id))
+        row = await self._store.read(lambda tx: records.load(tx, command_id, context.touches))
         if row["status"] == "executing":
             return str(row["execution_id"])
         machine.require("execute", row["status"])
@@ -208,7 +213,7 @@ class Commands:
             started = records.event(row, "command.execution_started", caller.owner, **told)
             return None, [started]
 
-        view = await self._act(command_id, context, work)
+        view = await self._act(command_id, context.touches, work)
         if view["execution_id"] == execution_id:
             self._runner.start(Run(command_id, row["context_id"], row["plan_version"], draft, begun["fence"]))
         return str(view["execution_id"])
@@ -222,9 +227,24 @@ class Commands:
             machine.require("cancel", row["status"])
             return None, self._cancelled(tx, row, "cancel", now, caller.owner, None, None)
 
-        view = await self._act(command_id, context, work)
+        view = await self._act(command_id, context.touches, work)
         self._runner.cancel(command_id)
         return view
+
+    async def stop(self, identity_id: str, actor: str) -> None:
+        """Cancel all that an identity has open or under way: it has been switched off (R4-47)."""
+        open_ = (commands.c.identity_id == identity_id, commands.c.status.not_in(machine.TERMINAL))
+        for command_id in await self._store.read(
+            lambda tx: tx.execute(select(commands.c.id).where(*open_)).scalars().all()
+        ):
+            await self._journal.write(partial(self._stopped, command_id=command_id, actor=actor))
+            self._runner.cancel(command_id)
+
+    def _stopped(self, tx: Tx, command_id: str, actor: str) -> Written:
+        row, now = records.load(tx, command_id), self._store.now(tx)
+        if row["status"] in machine.TERMINAL:
+            return None, []
+        return None, self._cancelled(tx, row, "cancel", now, actor, None, "the identity was switched off")
 
     async def decide(self, command_id: str, action: Action, context: Context, caller: Caller) -> JsonObject:
         """What a person wants of a failed command: the same steps once more, another plan, or nothing (R4-37, X-31).
@@ -232,10 +252,12 @@ class Commands:
         A retry is a new version of the plan, to be approved; steps that completed are not done again.
         """
         person = _person(caller)
-        row = await self._store.read(lambda tx: records.load(tx, command_id, context.identity_id))
+        row = await self._store.read(lambda tx: records.load(tx, command_id, context.touches))
         machine.require("discard" if action == "discard" else "retry", row["status"], row["resolution"])
         if action == "discard":
-            return await self._act(command_id, context, lambda tx, now, row: (None, _discarded(tx, row, person, now)))
+            return await self._act(
+                command_id, context.touches, lambda tx, now, row: (None, _discarded(tx, row, person, now))
+            )
         if action == "modify":
             await self.planning.plan(command_id, context, caller, "retry")
         else:
@@ -244,11 +266,11 @@ class Commands:
             await self.planning.put(row, await self.planning.draft_of(row), context, caller, "retry", done)
         return await self.get(command_id, context)
 
-    async def _act(self, command_id: str, context: Context, work: Any) -> JsonObject:
+    async def _act(self, command_id: str, whose: str | None, work: Any) -> JsonObject:
         """Do one act in a transaction. A refusal that it found is raised after what it found is on disk."""
 
         def transaction(tx: Tx) -> Written:
-            row = records.load(tx, command_id, context.identity_id)
+            row = records.load(tx, command_id, whose)
             fault, entries = work(tx, self._store.now(tx), row)
             return (fault, records.view(records.load(tx, command_id))), entries
 
@@ -272,7 +294,7 @@ class Commands:
     ) -> list[Entry]:
         approvals.void(tx, row["id"])
         budgets.release(tx, row["id"])
-        locks.release(tx, lock_scope(row["context_id"]), row["id"])
+        locks.release(tx, scope_of(row["context_id"]), row["id"])
         records.stop_steps(tx, row, now, decision or "cancelled")
         row = records.move(tx, row, act, "cancelled", now, decision=decision)
         return [records.event(row, "command.cancelled", actor, decision or "cancelled", decision=decision, notes=notes)]
@@ -281,7 +303,7 @@ class Commands:
         """Take the scope of a command, shared where nothing in it has effects. Raises `Locked`."""
         mode: locks.Mode = "shared" if draft.pure else "exclusive"
         return locks.acquire(
-            tx, lock_scope(row["context_id"]), row["id"], mode, now, later(now, self._settings.lock_lease_s)
+            tx, scope_of(row["context_id"]), row["id"], mode, now, later(now, self._settings.lock_lease_s)
         )
 
     def _now(self) -> str:
