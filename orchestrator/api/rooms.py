@@ -11,6 +11,7 @@ from orchestrator.contracts.profiles import ProfileView
 from orchestrator.governance.commands.service import Commands
 from orchestrator.governance.contexts import Contexts
 from orchestrator.governance.executions import Executions
+from orchestrator.governance.granting import Granting
 from orchestrator.governance.identities import Identities
 from orchestrator.governance.keys import Keys
 from orchestrator.governance.sessions import Sessions
@@ -36,6 +37,7 @@ class Rooms:
     journal: Journal
     audit: AuditReader
     identities: Identities
+    granting: Granting
     contexts: Contexts
     keys: Keys
     executions: Executions

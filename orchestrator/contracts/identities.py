@@ -1,8 +1,9 @@
 """Identities and contexts as clients see them: who there is, and where each may act (R4-47, CONTRACT 5)."""
 
+from datetime import UTC, datetime
 from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints
 
 from orchestrator.contracts.commands import Sphere
 from orchestrator.contracts.costs import Bound, Cost
@@ -12,6 +13,19 @@ Kind = Literal["person", "service"]
 Text = Annotated[str, StringConstraints(max_length=200, pattern=r"^[^\x00-\x1f\x7f\s][^\x00-\x1f\x7f]*$")]
 """A name for people: one line, which does not begin with a blank."""
 Id = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")]
+
+
+def _in_utc(moment: datetime) -> datetime:
+    if moment.tzinfo is None:
+        raise ValueError("a time zone is missing")
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("is no time that UTC can tell") from None
+
+
+Instant = Annotated[datetime, Field(strict=False), AfterValidator(_in_utc)]
+"""RFC 3339 with its zone."""
 
 
 class IdentityRequest(Model):

@@ -28,6 +28,7 @@ from orchestrator.governance.commands.service import Commands
 from orchestrator.governance.contexts import Contexts
 from orchestrator.governance.execution_log import ExecutionLog
 from orchestrator.governance.executions import Executions
+from orchestrator.governance.granting import Granting
 from orchestrator.governance.grants import Grants
 from orchestrator.governance.identities import Identities, Identity
 from orchestrator.governance.keys import PREFIX, Keys
@@ -83,7 +84,7 @@ async def build(configuration: Configuration, places: Places) -> AsyncIterator[D
         await keys.open()
         await _admin_key(places.admin_key, keys, operator)
         office = PermitOffice(clock, settings.governance.permit_ttl_s)
-        grants = Grants(store, journal, office, clock)
+        grants = Grants(store, journal, office, clock, settings.governance)
         await grants.open(operator)
 
         sandbox = Sandbox(
@@ -149,6 +150,7 @@ async def build(configuration: Configuration, places: Places) -> AsyncIterator[D
             journal=journal,
             audit=AuditReader(store),
             identities=identities,
+            granting=Granting(store, journal, grants, identities, four_eyes=settings.governance.four_eyes),
             contexts=Contexts(store, journal, identities, clock),
             keys=keys,
             executions=executions,

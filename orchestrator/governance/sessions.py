@@ -10,12 +10,13 @@ from sqlalchemy import RowMapping, Select, insert, select, update
 from orchestrator.audit.entries import Entry
 from orchestrator.audit.journal import Journal
 from orchestrator.contracts.callers import Caller, Scope
+from orchestrator.contracts.costs import Cost
 from orchestrator.contracts.errors import Gone, Invalid, NotFound
 from orchestrator.contracts.executions import ExecutionRequest, LimitsRequest, Progress
 from orchestrator.contracts.permits import Permit
 from orchestrator.contracts.sessions import PieceRequest, Session, SessionFile, SessionRequest
 from orchestrator.governance.executions import Executions, Running
-from orchestrator.governance.grants import EXECUTE, Grants
+from orchestrator.governance.grants import Grants
 from orchestrator.kernel.clock import Clock, rfc3339
 from orchestrator.kernel.ids import new_id
 from orchestrator.kernel.tasks import Supervisor
@@ -97,7 +98,7 @@ class Sessions:
     async def open(self, request: SessionRequest, caller: Caller) -> Session:
         """Open a session for a caller."""
         session_id, created_at = new_id(), rfc3339(self._clock.now())
-        permit = self._grants.permit(EXECUTE, session_id, caller)
+        permit = await self._grants.execution_permit(session_id, caller, "container", Cost(tokens=1))
         await self._sandbox.open_session(session_id, request, permit=permit)
         row = {
             "id": session_id, "owner": caller.owner, "profile": request.profile, "subject": request.subject,

@@ -13,10 +13,12 @@ from orchestrator.audit.reading import AuditReader
 from orchestrator.bus.local import LocalBus
 from orchestrator.contracts.callers import LOOPBACK, Caller, Scope
 from orchestrator.contracts.errors import Forbidden, Invalid, NotFound
-from orchestrator.governance.grants import EXECUTE, Grants, plugin_capability
+from orchestrator.governance.grants import EXECUTE, Grants
 from orchestrator.governance.identities import Identities, Identity
 from orchestrator.governance.keys import Keys
 from orchestrator.governance.permits import PermitOffice
+from orchestrator.governance.settings import GovernanceSettings
+from orchestrator.host.tables import capability_of
 from orchestrator.kernel.clock import FakeClock
 from orchestrator.kernel.metrics import Metrics
 from orchestrator.kernel.tasks import Supervisor
@@ -51,7 +53,7 @@ async def opened(path: Path, supervisor: Supervisor) -> World:
     operator = await identities.open()
     held, office = Keys(store, journal, identities, clock), PermitOffice(clock, 60)
     await held.open()
-    allowed = Grants(store, journal, office, clock)
+    allowed = Grants(store, journal, office, clock, GovernanceSettings())
     await allowed.open(operator)
     return World(store, journal, clock, identities, operator, held, office, allowed)
 
@@ -142,7 +144,7 @@ async def test_a_plugins_grant_is_bound_to_its_digest(world: World) -> None:
     changed = await world.grants.plugin_permit("echo", "d2", "q3", CALLER)
     assert first.basis_id == again.basis_id != changed.basis_id
     with pytest.raises(Forbidden):
-        world.office.check(first, plugin_capability("echo", "d2"), "q1")
+        world.office.check(first, capability_of("echo", "d2"), "q1")
     rows = await world.store.read(lambda tx: tx.execute(select(grants)).mappings().all())
     assert [r["capabilities"] for r in rows if r["kind"] == "plugin_file"] == [
         [{"name": "plugin:echo", "digest": "d1"}], [{"name": "plugin:echo", "digest": "d2"}],

@@ -1,6 +1,5 @@
 """Keys, and who their holder is."""
 
-from datetime import datetime
 from typing import Annotated
 
 from aiohttp import web
@@ -10,7 +9,7 @@ from orchestrator.api.endpoint import Call, endpoint, json_answer
 from orchestrator.contracts.callers import Scope
 from orchestrator.contracts.errors import Forbidden, Invalid
 from orchestrator.contracts.executions import Kernel
-from orchestrator.contracts.identities import Id, Switch, Text
+from orchestrator.contracts.identities import Id, Instant, Switch, Text
 from orchestrator.contracts.model import JsonObject, Model, View
 
 
@@ -20,7 +19,7 @@ class KeyRequest(Model):
     name: Text
     scopes: Annotated[list[Annotated[Scope, Field(strict=False)]], Field(min_length=1, max_length=10)]
     identity_id: Id | None = Field(None, description="Whose key it is; the maker's own identity if absent.")
-    expires_at: Annotated[datetime, Field(strict=False)] | None = None
+    expires_at: Instant | None = None
     kernel: Kernel = Field("shared", description="`separate`: its code runs behind a kernel of its own or not at all.")
 
 
@@ -69,10 +68,6 @@ async def me(call: Call) -> web.Response:
 async def create(call: Call) -> web.Response:
     """Make a key; this answer alone shows it."""
     wanted: KeyRequest = call.body
-    if wanted.expires_at is not None and wanted.expires_at.tzinfo is None:
-        raise Invalid(
-            "expires_at: a time zone is missing", errors=[{"loc": ["expires_at"], "msg": "a time zone is missing"}]
-        )
     if wanted.expires_at is not None and wanted.expires_at <= call.rooms.clock.now():
         raise Invalid("expires_at: is over", errors=[{"loc": ["expires_at"], "msg": "is over already"}])
     identity_id = wanted.identity_id or call.caller.owner

@@ -9,6 +9,7 @@ from orchestrator.bus.port import Bus
 from orchestrator.contracts.callers import Caller
 from orchestrator.contracts.errors import Invalid
 from orchestrator.contracts.values import size_of
+from orchestrator.governance.commands.bases import Basis
 from orchestrator.governance.commands.drafts import DraftStep
 from orchestrator.governance.permits import PermitOffice
 from orchestrator.host.calls import HANDLE, Call, HandleMessage, Reply
@@ -29,7 +30,7 @@ class Calls:
         self._office = office
         self._clock = clock
 
-    async def call(self, row: RowMapping, approval: RowMapping, step: DraftStep, scope: Scope) -> bytes:
+    async def call(self, row: RowMapping, basis: Basis, step: DraftStep, scope: Scope) -> bytes:
         """Call a step's capability and answer its output, JSON as UTF-8. A param `text` is the text of its request.
 
         Raises what the host raises, and `Invalid` (`step_input`, `step_output`) where a template has no value or the
@@ -41,9 +42,7 @@ class Calls:
         _check(capability.input_schema, params, "step_input", "params")
         call_id = new_id()
         caller = Caller(row["identity_id"], "person", frozenset(), source="daemon")
-        permit = self._office.issue(
-            capability.permit_for, call_id, caller, "approval", approval["id"], approval["decided_by"]
-        )
+        permit = self._office.issue(capability.permit_for, call_id, caller, basis.kind, basis.id, basis.person)
         seconds = min(capability.timeout_s, LONGEST_S if step.step.timeout is None else step.step.timeout / 1e3)
         text = params.get("text", step.step.description)
         request = {

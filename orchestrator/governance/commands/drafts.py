@@ -1,6 +1,6 @@
 """A plan with all that an approval is bound to: tools and versions, what each step costs, budget and scope. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -11,6 +11,7 @@ from orchestrator.contracts.model import JsonObject
 from orchestrator.contracts.plans import Plan, PlanStep
 from orchestrator.contracts.plugins import Effects
 from orchestrator.governance.capabilities import Capabilities, Capability
+from orchestrator.governance.grant_uses import Use
 from orchestrator.governance.settings import GovernanceSettings
 from orchestrator.plans import canonical, content, validation
 from orchestrator.plans.faults import Fault
@@ -28,12 +29,17 @@ class DraftStep:
     step: PlanStep
     capability: Capability | None
     estimate: Cost
-    requires_approval: bool
 
     @property
     def effects(self) -> Effects:
         """What it does to the world."""
         return "pure" if self.capability is None else self.capability.effects
+
+    def use(self, identity: str, *, four_eyes: bool) -> Use | None:
+        """What a grant has to cover for this step; None where nothing is called."""
+        if self.capability is None:
+            return None
+        return use_of(self.capability, self.estimate, identity, four_eyes=four_eyes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,17 +101,24 @@ def actual(seconds: float, gib: float, settings: GovernanceSettings) -> Cost:
     return Cost(usd=Decimal(f"{seconds * (settings.cpu_s_usd + gib * settings.gib_s_usd):.9f}"), tokens=1)
 
 
-def rows(draft: Draft, command_id: str, new_id: Any, now: str) -> list[dict[str, Any]]:
-    """The rows of `execution_plans`."""
+def use_of(capability: Capability, estimate: Cost, identity: str | None, *, four_eyes: bool = False) -> Use:
+    """One call of a capability, as a grant may cover it: by its skill, or by the plugin that has it."""
+    names = frozenset({capability.skill, capability.tool, f"plugin:{capability.tool}"})
+    return Use(names, capability.version, capability.digest, estimate, identity, four_eyes=four_eyes)
+
+
+def rows(draft: Draft, command_id: str, new_id: Any, now: str, granted: Collection[int] = ()) -> list[dict[str, Any]]:
+    """The rows of `execution_plans`. Steps in `granted` need nobody's approval."""
     return [
         {
             "id": new_id(), "command_id": command_id, "step_index": one.index,
             "agent_id": one.capability.agent_id if one.capability else _NOBODY,
             "skill": one.step.name, "tool": one.capability.tool if one.capability else one.step.type,
             "estimated_tokens": one.estimate.tokens, "estimated_cost": one.estimate.model_dump(mode="json"),
-            "requires_approval": one.requires_approval, "status": "pending", "created_at": now,
+            "requires_approval": one.index not in granted, "status": "pending", "created_at": now,
             "step_id": one.step.id, "type": one.step.type, "effects": one.effects,
             "dependencies": needed(one.step), "error": None, "skip_reason": None,
+            "grant_id": None,
         }
         for one in draft.steps
     ]  # fmt: skip
@@ -127,4 +140,4 @@ def _priced(
     if capability is not None and step.id in tools:
         capability = capabilities.require(step.name, tools[step.id])
     seconds = 0.0 if capability is None else min(settings.estimated_cpu_s, capability.timeout_s)
-    return DraftStep(index, step, capability, actual(seconds, settings.estimated_gib, settings), requires_approval=True)
+    return DraftStep(index, step, capability, actual(seconds, settings.estimated_gib, settings))

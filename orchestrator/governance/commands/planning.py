@@ -17,7 +17,7 @@ from orchestrator.contracts.model import JsonObject
 from orchestrator.contracts.plans import Plan
 from orchestrator.governance import contexts
 from orchestrator.governance.capabilities import Capabilities
-from orchestrator.governance.commands import approvals, budgets, drafts, machine, records
+from orchestrator.governance.commands import approvals, bases, budgets, drafts, machine, records
 from orchestrator.governance.commands.drafts import Draft
 from orchestrator.governance.commands.planner import Planner, Rank
 from orchestrator.governance.identities import Context
@@ -131,15 +131,22 @@ class Planning:
                 "command_id": command_id, "version": number, "digest": digest, "plan_ref": plan_ref,
                 "estimated_cost": estimate, "created_at": now,
             }  # fmt: skip
-            records.replace_plan(tx, command_id, drafts.rows(draft, command_id, new_id, now), version, done)
-            ends = later(now, self._settings.approval_ttl_s)
-            first = 0 if row["approval_mode"] == "step" else None
-            approval_id = approvals.request(tx, command_id, number, digest, caller.owner, now, ends, first)
+            free = bases.granted(tx, {**row, "asked": asked}, draft, done, now, four_eyes=self._settings.four_eyes)
+            records.replace_plan(tx, command_id, drafts.rows(draft, command_id, new_id, now, free), version, done)
+            waiting = [step.index for step in draft.steps if step.step.id not in done and step.index not in free]
+            approval_id = None
+            if waiting or not free:
+                ends = later(now, self._settings.approval_ttl_s)
+                first = next(iter(waiting), 0) if row["approval_mode"] == "step" else None
+                approval_id = approvals.request(tx, command_id, number, digest, caller.owner, now, ends, first)
+            else:
+                approvals.void(tx, command_id)
             values = {
                 "plan_version": number, "estimated_cost": estimate, "failure": None, "execution_id": None,
                 "asked": asked,
             }  # fmt: skip
-            row = records.move(tx, row, act, "awaiting_approval", now, **values)
+            to: machine.Status = "planned" if approval_id is None else "awaiting_approval"
+            row = records.move(tx, row, act, to, now, **values)
             told = {"planVersion": number, "digest": digest, "planRef": plan_ref, "approvalRequest": approval_id}
             return None, [records.event(row, "command.planned", caller.owner, metadata={"cost": estimate}, **told)]
 

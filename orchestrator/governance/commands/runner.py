@@ -17,9 +17,11 @@ from sqlalchemy import RowMapping, insert, update
 from orchestrator.audit.entries import Entry
 from orchestrator.audit.journal import Journal
 from orchestrator.contracts.costs import Cost
-from orchestrator.contracts.errors import OrchestratorError, Unavailable
+from orchestrator.contracts.errors import Forbidden, OrchestratorError, Unavailable
 from orchestrator.contracts.plans import StepResult
-from orchestrator.governance.commands import approvals, budgets, drafts, journal, locks, records, retries
+from orchestrator.governance import contexts
+from orchestrator.governance.commands import approvals, bases, budgets, drafts, journal, locks, records, retries
+from orchestrator.governance.commands.bases import Basis
 from orchestrator.governance.commands.calls import Calls, inline
 from orchestrator.governance.commands.drafts import Draft, DraftStep
 from orchestrator.governance.contexts import scope_of
@@ -197,10 +199,10 @@ class Runner:
         """Of what could start now, what was approved; None where a person has to be asked first (R4-15, X-29)."""
         row, now = self._held(tx, run)
         approval = approvals.current(tx, run.command_id)
-        assert approval is not None, "what executes was approved"
-        if approval["step_index"] is None or not todo:
+        if approval is None or approval["step_index"] is None or not todo:
             return todo, []
-        covered = [step for step in todo if step.index == approval["step_index"]]
+        free = bases.without_approval(records.steps_of(tx, run.command_id))
+        covered = [step for step in todo if step.index == approval["step_index"] or step.index in free]
         if covered:
             return covered, []
         ends = later(now, self._settings.approval_ttl_s)
@@ -216,8 +218,11 @@ class Runner:
     async def _step(self, run: Run, step: DraftStep) -> None:
         """One step: attempts until one ends for good, each journalled."""
         while True:
-            row, approval, attempt, due_at = await self._journal.write(lambda tx: self._begin(tx, run, step))
-            ended = await self._attempt(run, row, approval, step, due_at)
+            begun = await self._journal.write(lambda tx: self._begin(tx, run, step))
+            if begun is None:
+                return
+            row, basis, attempt, due_at = begun
+            ended = await self._attempt(run, row, basis, step, due_at)
             delay_s = None if ended.fault is None else retries.delay_s(ended.fault, attempt, step.step.attempts)
             await self._write_end(run, step, ended, again=delay_s is not None)
             if delay_s is None:
@@ -225,12 +230,16 @@ class Runner:
             await self._sleep(delay_s)
 
     def _begin(self, tx: Tx, run: Run, step: DraftStep) -> tuple[Any, list[Entry]]:
+        """Write that an attempt begins, and what it rests on; None where there is nothing any more to rest on."""
         row, now = self._held(tx, run)
-        approval = approvals.current(tx, run.command_id)
-        assert approval is not None, "what executes was approved"
+        try:
+            contexts.bound_of(tx, run.context_id)
+            basis = bases.take(tx, row, step, now, four_eyes=self._settings.four_eyes)
+        except Forbidden as denied:
+            return None, [_step_ended(tx, row, step, "skipped", denied.detail, "policy_denied")]
         for attempt in journal.under_way(tx, run.command_id, run.plan_version):
             if attempt["step_index"] == step.index:  # a wait that a dead daemon began
-                return (row, approval, attempt["attempt"], attempt["due_at"]), []
+                return (row, basis, attempt["attempt"], attempt["due_at"]), []
         due_at = None
         if step.step.type == "wait":
             due_at = rfc3339(waits.due(step.step.params, datetime.fromisoformat(now)))
@@ -238,20 +247,23 @@ class Runner:
         here = (execution_plans.c.command_id == run.command_id, execution_plans.c.step_index == step.index)
         tx.execute(update(execution_plans).where(*here).values(status="running"))
         told = {"metadata": {"stepIndex": step.index}, "skill": step.step.name, "attempt": number}
-        entry = records.event(row, "command.step_started", "daemon", "started", approval_id=approval["id"], **told)
-        return (row, approval, number, due_at), [entry]
+        if basis is not None:
+            told |= {"approval_id": basis.id, "approved_by": basis.person}
+        entry = records.event(row, "command.step_started", "daemon", "started", **told)
+        return (row, basis, number, due_at), [entry]
 
     async def _attempt(
-        self, run: Run, row: RowMapping, approval: RowMapping, step: DraftStep, due_at: str | None
+        self, run: Run, row: RowMapping, basis: Basis | None, step: DraftStep, due_at: str | None
     ) -> _Ended:
         if due_at is not None:
             left = (datetime.fromisoformat(due_at) - self._clock.now()).total_seconds()
             await self._sleep(max(0.0, left))
             return _Ended()
+        assert basis is not None, "only a wait rests on nothing"
         began = self._clock.monotonic()
         _, outputs = await self._known(run)
         try:
-            output = await self._calls.call(row, approval, step, scheduling.scope_of(outputs))
+            output = await self._calls.call(row, basis, step, scheduling.scope_of(outputs))
             return _Ended(output, seconds=self._clock.monotonic() - began)
         except OrchestratorError as fault:
             return _Ended(fault=fault, seconds=self._clock.monotonic() - began)
@@ -268,6 +280,7 @@ class Runner:
             if not journal.end(tx, run.command_id, run.plan_version, step.index, now, outcome):
                 raise Stale
             budgets.spend(tx, run.command_id, cost)
+            bases.settle(tx, row, step, cost, again=again)
             if ended.fault is not None and again:
                 told = {"metadata": {"stepIndex": step.index}, "error": ended.fault.detail}
                 return None, [records.event(row, "command.step_retried", "daemon", outcome, **told)]
@@ -296,7 +309,8 @@ class Runner:
         if status == "completed":
             row = records.move(tx, row, "complete", "completed", now)
             return records.event(row, "command.execution_completed", "daemon")
-        failed = next((step for step in records.steps_of(tx, row["id"]) if step["status"] == "failed"), None)
+        steps = records.steps_of(tx, row["id"])
+        failed = next((s for s in steps if s["status"] == "failed" or s["skip_reason"] == "policy_denied"), None)
         failure = None if failed is None else {"stepIndex": failed["step_index"], "error": failed["error"]}
         row = records.move(tx, row, "fail", "failed", now, failure=failure)
         return records.event(row, "command.execution_failed", "daemon", "failed", failure=failure)

@@ -203,13 +203,19 @@ class Commands:
             if row["status"] == "executing":
                 return None, []
             machine.require("execute", row["status"])
-            approval = approvals.current(tx, command_id)
-            assert approval is not None
-            if (fault := approvals.consume(tx, approval["id"], digest, now)) is not None:
-                return fault, self._expired(tx, row, now, fault)
+            basis_id = None
+            if row["status"] == "planned":  # nothing in it needs a person; each step takes its use of a grant
+                if records.version_of(tx, command_id, row["plan_version"])["digest"] != digest:
+                    return Conflict("a tool has changed since: plan again", code="plan_changed"), []
+            else:
+                approval = approvals.current(tx, command_id)
+                assert approval is not None, "what was approved has an approval"
+                basis_id = approval["id"]
+                if (fault := approvals.consume(tx, basis_id, digest, now)) is not None:
+                    return fault, self._expired(tx, row, now, fault)
             fence = begun["fence"] = self._lock(tx, row, draft, now)
             row = records.move(tx, row, "execute", "executing", now, execution_id=execution_id)
-            told = {"executionId": execution_id, "fence": fence, "approval_id": approval["id"]}
+            told: dict[str, Any] = {"executionId": execution_id, "fence": fence, "approval_id": basis_id}
             started = records.event(row, "command.execution_started", caller.owner, **told)
             return None, [started]
 
