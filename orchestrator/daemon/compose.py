@@ -33,6 +33,7 @@ from orchestrator.governance.grants import Grants
 from orchestrator.governance.identities import Identities, Identity
 from orchestrator.governance.keys import PREFIX, Keys
 from orchestrator.governance.permits import PermitOffice
+from orchestrator.governance.quotas import Quotas
 from orchestrator.governance.sessions import Sessions
 from orchestrator.host.calls import HANDLE
 from orchestrator.host.host import Host
@@ -100,7 +101,10 @@ async def build(configuration: Configuration, places: Places) -> AsyncIterator[D
         )
         await sandbox.start()
         stack.push_async_callback(sandbox.close)
-        executions = Executions(sandbox, grants, ExecutionLog(journal, store, blobs), clock, metrics, supervisor)
+        quotas = Quotas(store)
+        await quotas.open()
+        execution_log = ExecutionLog(journal, store, blobs)
+        executions = Executions(sandbox, grants, quotas, execution_log, clock, metrics, supervisor, settings.governance)
         await executions.open()
         stack.push_async_callback(executions.drain, 0)
         sessions = Sessions(sandbox, sandbox.sessions, executions, grants, journal, store, clock, supervisor)
@@ -126,7 +130,9 @@ async def build(configuration: Configuration, places: Places) -> AsyncIterator[D
         )
         await host.start()
         stack.push_async_callback(host.close)
-        desk = Desk(host, bus, grants, journal, store, blobs, clock, metrics, settings.routing, settings.governance)
+        desk = Desk(
+            host, bus, grants, quotas, journal, store, blobs, clock, metrics, settings.routing, settings.governance
+        )
         services.desk = desk
         bus.serve(HANDLE, host.handle_message)
 

@@ -7,11 +7,15 @@ import asyncio
 from typing import Any, Protocol, TypeVar
 
 from orchestrator.contracts.callers import Caller
+from orchestrator.contracts.costs import Cost
 from orchestrator.contracts.errors import NotFound, OrchestratorError
 from orchestrator.contracts.executions import Execution, ExecutionRequest, Limits, OutputName, Progress
 from orchestrator.contracts.permits import Permit
+from orchestrator.governance import prices
 from orchestrator.governance.execution_log import ExecutionLog
-from orchestrator.governance.grants import EXECUTE, Grants
+from orchestrator.governance.grants import Grants
+from orchestrator.governance.quotas import Hold, Quotas
+from orchestrator.governance.settings import GovernanceSettings
 from orchestrator.kernel.clock import Clock, rfc3339
 from orchestrator.kernel.ids import new_id
 from orchestrator.kernel.metrics import Metrics
@@ -66,6 +70,7 @@ class Running:
         self.accepted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._until_accepted = {"queued", "written"}
         self.task: asyncio.Task[Execution | OrchestratorError] | None = None
+        self.hold: Hold | None = None
 
     def status(self, status: str) -> None:
         """It is `queued`, or `running`."""
@@ -104,11 +109,13 @@ class Executions:
     """Governed executions, running and past."""
 
     def __init__(
-        self, sandbox: SandboxPort[Any], grants: Grants, log: ExecutionLog, clock: Clock, metrics: Metrics,
-        supervisor: Supervisor,
+        self, sandbox: SandboxPort[Any], grants: Grants, quotas: Quotas, log: ExecutionLog, clock: Clock,
+        metrics: Metrics, supervisor: Supervisor, settings: GovernanceSettings,
     ) -> None:  # fmt: skip
         self._sandbox = sandbox
         self._grants = grants
+        self._quotas = quotas
+        self._settings = settings
         self._log = log
         self._clock = clock
         self._metrics = metrics
@@ -129,12 +136,14 @@ class Executions:
             self._sandbox.cancel(execution_id)
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def run(self, request: ExecutionRequest, caller: Caller, *, query_id: str | None = None) -> Execution:
+    async def run(
+        self, request: ExecutionRequest, caller: Caller, *, query_id: str | None = None, under: Permit | None = None
+    ) -> Execution:
         """Run code for a caller. Refusals raise; whatever the code did is an `Execution`.
 
-        A caller that is cancelled takes the program down with it.
+        `under` is the permit of the plugin that runs it. A caller that is cancelled takes the program down with it.
         """
-        running, permit, facts = await self._permitted(request, caller, query_id)
+        running, permit, facts = await self._permitted(request, caller, query_id, under)
         return await self._run(running, permit, facts)
 
     async def start(
@@ -183,23 +192,27 @@ class Executions:
         return rows
 
     async def _permitted(
-        self, request: ExecutionRequest, caller: Caller, query_id: str | None
+        self, request: ExecutionRequest, caller: Caller, query_id: str | None, under: Permit | None = None
     ) -> tuple[Running, Permit, dict[str, Any]]:
         facts: dict[str, Any] = {"key_id": caller.key_id, "query_id": query_id, "source": caller.source}
-        execution_id, created_at = new_id(), rfc3339(self._clock.now())
+        execution_id, created_at, hold = new_id(), rfc3339(self._clock.now()), None
         try:
             admitted = self._sandbox.admit(request)
-            permit = self._grants.permit(EXECUTE, execution_id, caller)
+            most = prices.most_of_code(admitted.limits, len(request.cases or [1]), self._settings)
+            hold = await self._quotas.admit(caller, most)
+            permit = await self._grants.execution_permit(execution_id, caller, request.isolation, most, under)
         except OrchestratorError as fault:
+            self._quotas.settle(hold, Cost())
             await self._log.refused(execution_id, caller, facts, fault, None)
             raise
         running = Running(execution_id, admitted, caller, created_at)
+        running.hold = hold
         facts |= {"permit_id": permit.id, "approved_by": permit.approved_by}
         return running, permit, facts
 
     async def _run(self, running: Running, permit: Permit, facts: dict[str, Any]) -> Execution:
         """Run it while its start is being written down; it counts as ended when its end is."""
-        caller = running.caller
+        caller, cost = running.caller, Cost()
         self._running[running.id] = running
         begun = self._log.begin(
             running.id, running.created_at, running.request, running.admitted.limits, caller, permit, facts
@@ -210,6 +223,7 @@ class Executions:
                 running.id, running.admitted, owner=caller.owner, key_id=caller.key_id, permit=permit, progress=running,
                 session_id=running.session_id,
             )  # fmt: skip
+            cost = prices.of_code(outcome, running.admitted.limits, self._settings)
             await begun
             outcome = running.complete(outcome)
             await self._log.finish(outcome, caller, permit, facts)
@@ -218,6 +232,7 @@ class Executions:
             await self._log.refused(running.id, caller, facts, fault, permit)
             raise
         finally:
+            self._quotas.settle(running.hold, cost)
             del self._running[running.id]
             running.ended.set()
         self._metrics.executions.labels(outcome.status, running.request.isolation).inc()

@@ -47,6 +47,11 @@ class Grant:
     granted_by: str
 
 
+def identity_of(caller: Caller) -> str | None:
+    """Whose call it is; None for a keyless one."""
+    return None if caller.owner == LOOPBACK else caller.owner
+
+
 class Grants:
     """Finds the grant that covers a capability and turns it into a permit."""
 
@@ -105,7 +110,7 @@ class Grants:
             return self.permit(EXECUTE, subject, caller)
         if under is not None and await self._shelters(under, isolation):
             return self._office.issue(EXECUTE, subject, caller, under.basis, under.basis_id, under.approved_by)
-        use = Use(frozenset({EXECUTE}), EXECUTE_VERSION, "", estimate, self.identity_of(caller), isolation)
+        use = Use(frozenset({EXECUTE}), EXECUTE_VERSION, "", estimate, identity_of(caller), isolation)
         return await self._consumed(EXECUTE, subject, caller, use)
 
     def permit(self, capability: str, subject: str, caller: Caller) -> Permit:
@@ -114,10 +119,6 @@ class Grants:
         if grant is None:
             raise NoGrant(f"no grant covers {capability}")
         return self._office.issue(capability, subject, caller, "grant", grant.id, grant.granted_by)
-
-    def identity_of(self, caller: Caller) -> str | None:
-        """Whose call it is; None for a keyless one."""
-        return None if caller.owner == LOOPBACK else caller.owner
 
     async def _consumed(
         self, capability: str, subject: str, caller: Caller, use: Use | None, entries: Sequence[Entry] = ()

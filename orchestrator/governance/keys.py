@@ -10,6 +10,7 @@ from sqlalchemy import insert, select, update
 from orchestrator.audit.entries import Entry
 from orchestrator.audit.journal import Journal
 from orchestrator.contracts.callers import Caller, Scope
+from orchestrator.contracts.costs import Quota
 from orchestrator.contracts.errors import Invalid, NotFound
 from orchestrator.contracts.executions import Kernel
 from orchestrator.governance.identities import Identities
@@ -35,6 +36,7 @@ class Key:
     revoked_at: str | None
     kernel: Kernel
     active: bool = True
+    quota: Quota | None = None
 
     def as_json(self) -> dict[str, Any]:
         """The key as `GET /v1/keys` lists it."""
@@ -48,6 +50,7 @@ class Key:
             "revoked_at": self.revoked_at,
             "kernel": self.kernel,
             "active": self.active,
+            "quota": None if self.quota is None else self.quota.model_dump(mode="json", exclude_none=True),
         }
 
 
@@ -76,7 +79,9 @@ class Keys:
         identity = self._identities.get(key.identity_id)
         if identity is None or not identity.active:
             return None
-        return Caller(owner=identity.id, kind=identity.kind, scopes=key.scopes, key_id=key.id, kernel=key.kernel)
+        return Caller(
+            owner=identity.id, kind=identity.kind, scopes=key.scopes, key_id=key.id, kernel=key.kernel, quota=key.quota
+        )
 
     def list(self) -> list[Key]:
         """All keys, newest first, revoked ones too."""
@@ -91,6 +96,7 @@ class Keys:
         *,
         expires_at: datetime | None = None,
         kernel: Kernel = "shared",
+        quota: Quota | None = None,
         secret: str | None = None,
     ) -> tuple[Key, str]:
         """Make a key; it and its secret, which cannot be had again. Raises `Invalid` for an identity there is not."""
@@ -109,11 +115,18 @@ class Keys:
             "revoked_at": None,
             "kernel": kernel,
             "active": True,
+            "quota": None if quota is None else quota.model_dump(mode="json", exclude_none=True),
         }
 
         def work(tx: Tx) -> tuple[None, list[Entry]]:
             tx.execute(insert(keys), row)
-            data = {"name": name, "scopes": row["scopes"], "identity_id": identity_id, "kernel": kernel}
+            data = {
+                "name": name,
+                "scopes": row["scopes"],
+                "identity_id": identity_id,
+                "kernel": kernel,
+                "quota": row["quota"],
+            }
             return None, [Entry("key.created", str(row["id"]), actor, data=data, owner=identity_id)]
 
         await self._journal.write(work)
@@ -166,4 +179,5 @@ def _key(row: Any) -> Key:
         revoked_at=row["revoked_at"],
         kernel=row["kernel"],
         active=row["active"],
+        quota=Quota.model_validate(row["quota"]) if row["quota"] else None,
     )

@@ -15,12 +15,17 @@ from orchestrator.audit.entries import Entry
 from orchestrator.audit.journal import Journal
 from orchestrator.bus.port import Bus
 from orchestrator.contracts.callers import Caller
+from orchestrator.contracts.costs import Cost
 from orchestrator.contracts.errors import Forbidden, Invalid, NotFound, OrchestratorError, Unauthenticated
 from orchestrator.contracts.model import JsonObject
 from orchestrator.contracts.permits import Permit
 from orchestrator.contracts.queries import QueryRequest, Route
-from orchestrator.governance.grants import Grants
+from orchestrator.governance import prices
+from orchestrator.governance.grant_uses import Use
+from orchestrator.governance.grants import Grants, identity_of
+from orchestrator.governance.quotas import Hold, Quotas
 from orchestrator.governance.settings import GovernanceSettings
+from orchestrator.host import tables
 from orchestrator.host.calls import HANDLE, Call, HandleMessage, Reply
 from orchestrator.host.host import Host
 from orchestrator.kernel.clock import Clock, rfc3339
@@ -53,6 +58,7 @@ class _Trip:
     plugin: str | None = None
     route: Route | None = None
     permit: Permit | None = None
+    hold: Hold | None = None
     departure: list[Entry] = field(default_factory=list)
 
 
@@ -64,6 +70,7 @@ class Desk:
         host: Host,
         bus: Bus,
         grants: Grants,
+        quotas: Quotas,
         journal: Journal,
         store: Store,
         blobs: Blobs,
@@ -75,6 +82,7 @@ class Desk:
         self._host = host
         self._bus = bus
         self._grants = grants
+        self._quotas = quotas
         self._journal = journal
         self._store = store
         self._blobs = blobs
@@ -111,6 +119,7 @@ class Desk:
             await self._failed(trip, OrchestratorError("a defect of the daemon"))
             raise
         finally:
+            self._settle(trip)
             del self._under_way[trip.id]
         return answer
 
@@ -151,7 +160,10 @@ class Desk:
         plugin = self._host.table().get(trip.plugin)
         if plugin is None:
             raise Invalid(f"the plugin {trip.plugin} was removed just now", code="no_route")
-        trip.permit = await self._grants.plugin_permit(trip.plugin, plugin.digest, trip.id, caller)
+        estimate = prices.estimate_of_call(plugin.timeout_s, self._governance)
+        trip.hold = await self._quotas.admit(caller, estimate)
+        use = Use(_names(plugin, request.intent), plugin.version, plugin.digest, estimate, identity_of(caller))
+        trip.permit = await self._grants.plugin_permit(trip.plugin, plugin.digest, trip.id, caller, use=use)
         trip.departure = _departure(trip)
         later = asyncio.get_running_loop().call_later(_SOON_S, self._set_out, trip)
         message = HandleMessage(
@@ -162,6 +174,11 @@ class Desk:
         finally:
             later.cancel()
         return await self._arrived(trip, reply)
+
+    def _settle(self, trip: _Trip) -> None:
+        """Book what a query cost on the quota of its key; one that never reached its plugin cost nothing."""
+        seconds = self._clock.monotonic() - trip.started
+        self._quotas.settle(trip.hold, Cost() if trip.permit is None else prices.of_call(seconds, self._governance))
 
     def _check_intent(self, intent: str | None, caller: Caller) -> None:
         """An intent carries the scope of what it does, through every door (CONTRACT 1)."""
@@ -254,6 +271,12 @@ class Desk:
 
 def _insert_queries(tx: Tx, rows: list[dict[str, Any]]) -> None:
     insert_rows(tx, queries, rows)
+
+
+def _names(plugin: tables.Entry, intent: str | None) -> frozenset[str]:
+    """What a grant may call a query to a plugin by: the plugin, or the intent that it answers."""
+    own = {plugin.name, f"plugin:{plugin.name}"}
+    return frozenset({*own, intent} if intent in plugin.intents and intent is not None else own)
 
 
 def _departure(trip: _Trip) -> list[Entry]:

@@ -7,6 +7,7 @@ from pydantic import Field
 
 from orchestrator.api.endpoint import Call, endpoint, json_answer
 from orchestrator.contracts.callers import Scope
+from orchestrator.contracts.costs import Quota
 from orchestrator.contracts.errors import Forbidden, Invalid
 from orchestrator.contracts.executions import Kernel
 from orchestrator.contracts.identities import Id, Instant, Switch, Text
@@ -21,6 +22,7 @@ class KeyRequest(Model):
     identity_id: Id | None = Field(None, description="Whose key it is; the maker's own identity if absent.")
     expires_at: Instant | None = None
     kernel: Kernel = Field("shared", description="`separate`: its code runs behind a kernel of its own or not at all.")
+    quota: Quota | None = Field(None, description="The most that it may cost; past it 422 `budget_exceeded`.")
 
 
 class KeyView(View):
@@ -35,6 +37,7 @@ class KeyView(View):
     revoked_at: str | None
     kernel: Kernel
     active: bool
+    quota: Quota | None
     key: str | None = None
 
 
@@ -76,7 +79,7 @@ async def create(call: Call) -> web.Response:
         raise Forbidden("a service makes no keys for persons: it could approve by them", code="person_required")
     key, secret = await call.rooms.keys.create(
         wanted.name, frozenset(wanted.scopes), identity_id, call.actor, expires_at=wanted.expires_at,
-        kernel=wanted.kernel,
+        kernel=wanted.kernel, quota=wanted.quota,
     )  # fmt: skip
     return json_answer({**key.as_json(), "key": secret}, 201, {"Location": f"/v1/keys/{key.id}"})
 

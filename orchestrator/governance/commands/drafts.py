@@ -2,7 +2,6 @@
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import Any
 
 from orchestrator.contracts.costs import Bound, Cost
@@ -10,6 +9,7 @@ from orchestrator.contracts.errors import Invalid
 from orchestrator.contracts.model import JsonObject
 from orchestrator.contracts.plans import Plan, PlanStep
 from orchestrator.contracts.plugins import Effects
+from orchestrator.governance import prices
 from orchestrator.governance.capabilities import Capabilities, Capability
 from orchestrator.governance.grant_uses import Use
 from orchestrator.governance.settings import GovernanceSettings
@@ -96,11 +96,6 @@ def _without_a_model(plan: Plan) -> list[Fault]:
     ]
 
 
-def actual(seconds: float, gib: float, settings: GovernanceSettings) -> Cost:
-    """What a step cost that held a processor so long, with so much memory."""
-    return Cost(usd=Decimal(f"{seconds * (settings.cpu_s_usd + gib * settings.gib_s_usd):.9f}"), tokens=1)
-
-
 def use_of(capability: Capability, estimate: Cost, identity: str | None, *, four_eyes: bool = False) -> Use:
     """One call of a capability, as a grant may cover it: by its skill, or by the plugin that has it."""
     names = frozenset({capability.skill, capability.tool, f"plugin:{capability.tool}"})
@@ -139,5 +134,5 @@ def _priced(
     capability = None if step.type == "wait" else capabilities.get(step.name)
     if capability is not None and step.id in tools:
         capability = capabilities.require(step.name, tools[step.id])
-    seconds = 0.0 if capability is None else min(settings.estimated_cpu_s, capability.timeout_s)
-    return DraftStep(index, step, capability, actual(seconds, settings.estimated_gib, settings))
+    seconds = 0.0 if capability is None else capability.timeout_s
+    return DraftStep(index, step, capability, prices.estimate_of_call(seconds, settings))

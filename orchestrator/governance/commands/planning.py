@@ -15,7 +15,7 @@ from orchestrator.contracts.costs import Bound, Cost
 from orchestrator.contracts.errors import Conflict, Invalid
 from orchestrator.contracts.model import JsonObject
 from orchestrator.contracts.plans import Plan
-from orchestrator.governance import contexts
+from orchestrator.governance import contexts, quotas
 from orchestrator.governance.capabilities import Capabilities
 from orchestrator.governance.commands import approvals, bases, budgets, drafts, machine, records
 from orchestrator.governance.commands.drafts import Draft
@@ -122,6 +122,7 @@ class Planning:
             machine.require(act, row["status"])
             where = row["context_id"]
             bounds = {f"command:{command_id}": bound, contexts.scope_of(where): contexts.bound_of(tx, where)}
+            bounds |= quotas.bounds_of(caller, now)
             budgets.release(tx, command_id)
             budgets.reserve(tx, command_id, left, bounds)
             number = row["plan_version"] + 1

@@ -19,8 +19,8 @@ from orchestrator.audit.journal import Journal
 from orchestrator.contracts.costs import Cost
 from orchestrator.contracts.errors import Forbidden, OrchestratorError, Unavailable
 from orchestrator.contracts.plans import StepResult
-from orchestrator.governance import contexts
-from orchestrator.governance.commands import approvals, bases, budgets, drafts, journal, locks, records, retries
+from orchestrator.governance import contexts, prices
+from orchestrator.governance.commands import approvals, bases, budgets, journal, locks, records, retries
 from orchestrator.governance.commands.bases import Basis
 from orchestrator.governance.commands.calls import Calls, inline
 from orchestrator.governance.commands.drafts import Draft, DraftStep
@@ -270,7 +270,7 @@ class Runner:
 
     async def _write_end(self, run: Run, step: DraftStep, ended: _Ended, *, again: bool) -> None:
         """Write an attempt's outcome with its cost; the step's, too, unless there will be another attempt."""
-        cost = drafts.actual(ended.seconds, self._settings.estimated_gib, self._settings)
+        cost = prices.of_call(ended.seconds, self._settings)
         (ref,), part = self._blobs.part(ended.output)
         reference = {"ref": ref, "sha256": ref, "size": len(ended.output), "type": "application/json"}
         outcome = "completed" if ended.fault is None else ended.fault.code
