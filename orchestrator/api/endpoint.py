@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 from orchestrator.api.rooms import Rooms
 from orchestrator.contracts.callers import Caller, Scope
-from orchestrator.contracts.errors import Invalid
+from orchestrator.contracts.errors import ApprovalRequired, Invalid
 from orchestrator.governance.identities import Context
 
 
@@ -194,3 +194,9 @@ def json_answer(value: Any, status: int = 200, headers: dict[str, str] | None = 
     else:
         data = value if isinstance(value, bytes) else pydantic_core.to_json(value, inf_nan_mode="null")
     return web.Response(status=status, body=data, headers={"Content-Type": _JSON, **(headers or {})})
+
+
+def awaiting(required: ApprovalRequired, path: str) -> web.Response:
+    """What waits for a person, and where it will be answered (CONTRACT 2)."""
+    waits = {"id": required.extra["id"], "status": required.code, "command_id": required.extra["command_id"]}
+    return json_answer(waits, required.status, {"Location": f"{path}/{waits['id']}"})

@@ -21,6 +21,7 @@ from orchestrator.config.places import Places
 from orchestrator.contracts.callers import Scope
 from orchestrator.daemon import lock
 from orchestrator.daemon.services import PluginServices
+from orchestrator.governance.commands.admissions import Admissions
 from orchestrator.governance.commands.calls import Calls
 from orchestrator.governance.commands.planning import Planning
 from orchestrator.governance.commands.runner import Runner
@@ -139,7 +140,10 @@ async def build(configuration: Configuration, places: Places) -> AsyncIterator[D
         calls = Calls(bus, office, clock)
         runner = Runner(store, journal, blobs, calls, clock, supervisor, settings.governance)
         planning = Planning(store, journal, blobs, host, desk.rank, clock, settings.governance)
-        commands = Commands(store, journal, planning, runner, clock, settings.governance)
+        commands = Commands(store, journal, planning, runner, clock, supervisor, settings.governance)
+        executions.withdraw = commands.withdraw
+        desk.admissions = executions.admissions = Admissions(store, blobs, planning, operator.id)
+        calls.performers |= {"query": desk.perform, "execution": executions.perform}
         await commands.open()
         supervisor.root("commands.expiry", commands.keep_expiring())
 

@@ -4,16 +4,21 @@ Whoever wants code run, a client, a plugin or the Python interface, comes throug
 """
 
 import asyncio
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol, TypeVar
 
 from orchestrator.contracts.callers import Caller
 from orchestrator.contracts.costs import Cost
 from orchestrator.contracts.errors import NotFound, OrchestratorError
 from orchestrator.contracts.executions import Execution, ExecutionRequest, Limits, OutputName, Progress
+from orchestrator.contracts.model import JsonObject
 from orchestrator.contracts.permits import Permit
 from orchestrator.governance import prices
+from orchestrator.governance.commands.admissions import Admissions, stands
+from orchestrator.governance.commands.admitted import caller_of
+from orchestrator.governance.commands.bases import Basis
 from orchestrator.governance.execution_log import ExecutionLog
-from orchestrator.governance.grants import Grants
+from orchestrator.governance.grants import EXECUTE, Grants, NoGrant
 from orchestrator.governance.quotas import Hold, Quotas
 from orchestrator.governance.settings import GovernanceSettings
 from orchestrator.kernel.clock import Clock, rfc3339
@@ -32,6 +37,8 @@ class Admitted(Protocol):
     def limits(self) -> Limits: ...
 
 
+Withdraw = Callable[[str, str, str], Awaitable[None]]
+"""Cancels a command, in whose name and why."""
 AdmittedT = TypeVar("AdmittedT", bound=Admitted)
 
 
@@ -121,6 +128,8 @@ class Executions:
         self._metrics = metrics
         self._supervisor = supervisor
         self._running: dict[str, Running] = {}
+        self.admissions: Admissions | None = None
+        self.withdraw: Withdraw | None = None
 
     async def open(self) -> None:
         """Say of executions that a dead daemon left behind what is true of them."""
@@ -154,7 +163,7 @@ class Executions:
 
         Refusals raise if they come by then.
         """
-        running, permit, facts = await self._permitted(request, caller, None)
+        running, permit, facts = await self._permitted(request, caller, None, waits=session_id is None)
         running.listener, running.session_id = listener, session_id
         facts |= {"session_id": session_id} if session_id else {}
         running.task = self._supervisor.child("execution", self._end(running, permit, facts))
@@ -164,6 +173,17 @@ class Executions:
             raise fault
         return running
 
+    async def perform(self, admission: JsonObject, basis: Basis) -> bytes:
+        """Run what a person has approved; its `Execution`, as JSON. Raises what keeps it from starting."""
+        request = ExecutionRequest.model_validate_json(await self._log.request(admission["request_ref"]))
+        caller, execution_id = caller_of(admission), admission["id"]
+        await self._log.forget(execution_id)  # an earlier attempt
+        running = Running(execution_id, self._sandbox.admit(request), caller, admission["created_at"])
+        permit = self._grants.resting_on(basis, EXECUTE, execution_id, caller)
+        facts = {"key_id": caller.key_id, "query_id": None, "source": caller.source, "permit_id": permit.id}
+        outcome = await self._run(running, permit, {**facts, "approved_by": permit.approved_by})
+        return outcome.model_dump_json().encode()
+
     async def cancel(self, execution_id: str, caller: Caller) -> Execution:
         """End an execution and answer how it ended; one that has ended stays as it is. Raises `NotFound`."""
         running = self._running.get(execution_id)
@@ -172,14 +192,23 @@ class Executions:
         if running is not None:
             self._sandbox.cancel(execution_id)
             await running.ended.wait()
-        return await self._log.get(execution_id, caller)
+        command = None if self.admissions is None else await self.admissions.find(execution_id, caller)
+        if command is not None and self.withdraw is not None and stands(command):
+            await self.withdraw(command["id"], caller.owner, "cancelled by who asked")
+        return await self.get(execution_id, caller)
 
     async def get(self, execution_id: str, caller: Caller) -> Execution:
         """One execution with its outputs. Raises `NotFound` for another's, too."""
         running = self._running.get(execution_id)
         if running is not None and caller.sees(running.caller.owner):
             return running.view()
-        return await self._log.get(execution_id, caller)
+        try:
+            return await self._log.get(execution_id, caller)
+        except NotFound:
+            command = None if self.admissions is None else await self.admissions.find(execution_id, caller)
+            if command is None:
+                raise
+            return _waiting(execution_id, command)
 
     async def page(
         self, caller: Caller, *, limit: int, before: str | None = None, subject: str | None = None
@@ -192,8 +221,10 @@ class Executions:
         return rows
 
     async def _permitted(
-        self, request: ExecutionRequest, caller: Caller, query_id: str | None, under: Permit | None = None
-    ) -> tuple[Running, Permit, dict[str, Any]]:
+        self, request: ExecutionRequest, caller: Caller, query_id: str | None, under: Permit | None = None,
+        *, waits: bool = False,
+    ) -> tuple[Running, Permit, dict[str, Any]]:  # fmt: skip
+        """What is admitted and allowed. Raises `ApprovalRequired` where it `waits` for a person, else `NoGrant`."""
         facts: dict[str, Any] = {"key_id": caller.key_id, "query_id": query_id, "source": caller.source}
         execution_id, created_at, hold = new_id(), rfc3339(self._clock.now()), None
         try:
@@ -201,6 +232,12 @@ class Executions:
             most = prices.most_of_code(admitted.limits, len(request.cases or [1]), self._settings)
             hold = await self._quotas.admit(caller, most)
             permit = await self._grants.execution_permit(execution_id, caller, request.isolation, most, under)
+        except NoGrant as missing:
+            self._quotas.settle(hold, Cost())
+            if self.admissions is None or not waits:
+                await self._log.refused(execution_id, caller, facts, missing, None)
+                raise
+            raise await self.admissions.execution(execution_id, request, caller, most, created_at) from None
         except OrchestratorError as fault:
             self._quotas.settle(hold, Cost())
             await self._log.refused(execution_id, caller, facts, fault, None)
@@ -252,3 +289,14 @@ class Executions:
             self._sandbox.cancel(running.id)
         else:
             running.written()
+
+
+def _waiting(execution_id: str, command: Mapping[Any, Any]) -> Execution:
+    """An execution that waits for a person, or that he has refused."""
+    told = {"id": execution_id, "created_at": command["asked_at"]}
+    if not stands(command):
+        code = command["decision"] or command["status"]
+        return Execution(**told, status="cancelled", reason=f"It was not run: its command {command['id']} was {code}.")
+    approved = command["status"] in ("approved", "executing")
+    why = f"The command {command['id']} awaits a person's approval."
+    return Execution(**told, status="queued") if approved else Execution(**told, status="awaiting_approval", reason=why)

@@ -18,6 +18,7 @@ from orchestrator.contracts.costs import Cost
 from orchestrator.contracts.errors import Forbidden
 from orchestrator.contracts.permits import Permit
 from orchestrator.governance import grant_uses
+from orchestrator.governance.commands.bases import Basis
 from orchestrator.governance.grant_uses import Use
 from orchestrator.governance.identities import Identity
 from orchestrator.governance.permits import PermitOffice
@@ -119,6 +120,10 @@ class Grants:
         if grant is None:
             raise NoGrant(f"no grant covers {capability}")
         return self._office.issue(capability, subject, caller, "grant", grant.id, grant.granted_by)
+
+    def resting_on(self, basis: Basis, capability: str, subject: str, caller: Caller) -> Permit:
+        """A permit for what a person has approved after all."""
+        return self._office.issue(capability, subject, caller, basis.kind, basis.id, basis.person)
 
     async def _consumed(
         self, capability: str, subject: str, caller: Caller, use: Use | None, entries: Sequence[Entry] = ()

@@ -16,13 +16,22 @@ from orchestrator.audit.journal import Journal
 from orchestrator.bus.port import Bus
 from orchestrator.contracts.callers import Caller
 from orchestrator.contracts.costs import Cost
-from orchestrator.contracts.errors import Forbidden, Invalid, NotFound, OrchestratorError, Unauthenticated
+from orchestrator.contracts.errors import (
+    ApprovalRequired,
+    Forbidden,
+    Invalid,
+    NotFound,
+    OrchestratorError,
+    Unauthenticated,
+)
 from orchestrator.contracts.model import JsonObject
 from orchestrator.contracts.permits import Permit
 from orchestrator.contracts.queries import QueryRequest, Route
 from orchestrator.governance import prices
-from orchestrator.governance.grant_uses import Use
-from orchestrator.governance.grants import Grants, identity_of
+from orchestrator.governance.commands import admitted
+from orchestrator.governance.commands.admissions import Admissions, stands
+from orchestrator.governance.commands.bases import Basis
+from orchestrator.governance.grants import Grants, NoGrant
 from orchestrator.governance.quotas import Hold, Quotas
 from orchestrator.governance.settings import GovernanceSettings
 from orchestrator.host import tables
@@ -31,6 +40,7 @@ from orchestrator.host.host import Host
 from orchestrator.kernel.clock import Clock, rfc3339
 from orchestrator.kernel.ids import new_id
 from orchestrator.kernel.metrics import Metrics
+from orchestrator.routing import waiting
 from orchestrator.routing.router import Router
 from orchestrator.routing.settings import RoutingSettings
 from orchestrator.storage.blobs import Blobs
@@ -59,6 +69,7 @@ class _Trip:
     route: Route | None = None
     permit: Permit | None = None
     hold: Hold | None = None
+    admitted: bool = False
     departure: list[Entry] = field(default_factory=list)
 
 
@@ -90,6 +101,7 @@ class Desk:
         self._metrics = metrics
         self._settings = settings
         self._governance = governance
+        self.admissions: Admissions | None = None
         self._under_way: dict[str, _Trip] = {}
         self._router = Router(host.table(), settings)
 
@@ -110,7 +122,9 @@ class Desk:
         trip = _Trip(new_id(), request, caller, rfc3339(now), self._clock.monotonic(), parent, depth, deadline)
         self._under_way[trip.id] = trip
         try:
-            answer = await self._travel(trip)
+            return await self._travel(trip)
+        except ApprovalRequired:
+            raise
         except OrchestratorError as fault:
             fault.extra["id"] = trip.id  # of a plugin's own query that failed, the one that the client asked
             await self._failed(trip, fault)
@@ -121,19 +135,42 @@ class Desk:
         finally:
             self._settle(trip)
             del self._under_way[trip.id]
-        return answer
 
-    async def get(self, query_id: str, caller: Caller) -> bytes:
-        """A query's answer as it was given, or where it is now. Raises `NotFound`."""
+    async def get(self, query_id: str, caller: Caller) -> tuple[bytes, bool]:
+        """A query's answer as it was given, or where it is now; whether a person is, or was, waited for and it goes on.
+
+        Raises `NotFound`.
+        """
         trip = self._under_way.get(query_id)
         if trip is not None and caller.sees(trip.caller.owner):
-            return pydantic_core.to_json(self._view(trip, "running"))
+            return pydantic_core.to_json(self._view(trip, "running")), trip.admitted
         row = await self._store.read(
             lambda tx: tx.execute(select(queries).where(queries.c.id == query_id)).mappings().first()
         )
-        if row is None or not caller.sees(row["owner"]):
+        if row is not None and caller.sees(row["owner"]):
+            return await self._blobs.get(row["answer_ref"]), False
+        command = None if self.admissions is None else await self.admissions.find(query_id, caller)
+        if command is None:
             raise NotFound("no such query")
-        return await self._blobs.get(row["answer_ref"])
+        return pydantic_core.to_json(waiting.view(query_id, command)), stands(command)
+
+    async def perform(self, admission: JsonObject, basis: Basis) -> bytes:
+        """Answer a query that a person has approved. Raises what its plugin raises; it is written down either way."""
+        request = QueryRequest.model_validate_json(await self._blobs.get(admission["request_ref"]))
+        trip = _Trip(
+            admission["id"], request, admitted.caller_of(admission), admission["created_at"], self._clock.monotonic(),
+            None, 0, inf, admission["plugin"], Route.model_validate(admission["route"]), admitted=True,
+        )  # fmt: skip
+        await self._store.write(lambda tx: waiting.forget(tx, trip.id))  # of an earlier attempt
+        self._under_way[trip.id] = trip
+        try:
+            trip.permit = self._grants.resting_on(basis, admission["permit_for"], trip.id, trip.caller)
+            return await self._visit(trip)
+        except OrchestratorError as fault:
+            await self._failed(trip, fault)
+            raise
+        finally:
+            del self._under_way[trip.id]
 
     def rank(self, text: str) -> list[tuple[str, float]]:
         """The plugins that fit a text, best first. Raises `Forbidden` (`capability_disabled`) for what is denied."""
@@ -162,12 +199,38 @@ class Desk:
             raise Invalid(f"the plugin {trip.plugin} was removed just now", code="no_route")
         estimate = prices.estimate_of_call(plugin.timeout_s, self._governance)
         trip.hold = await self._quotas.admit(caller, estimate)
-        use = Use(_names(plugin, request.intent), plugin.version, plugin.digest, estimate, identity_of(caller))
-        trip.permit = await self._grants.plugin_permit(trip.plugin, plugin.digest, trip.id, caller, use=use)
+        use = waiting.use(plugin, request.intent, estimate, caller)
+        try:
+            trip.permit = await self._grants.plugin_permit(trip.plugin, plugin.digest, trip.id, caller, use=use)
+        except NoGrant:
+            if self.admissions is None or trip.depth or caller.source == "plugin":
+                raise
+            raise await self._waits(trip, plugin) from None
+        return await self._visit(trip)
+
+    async def _waits(self, trip: _Trip, plugin: tables.Entry) -> ApprovalRequired:
+        """Put a query to a person."""
+        assert self.admissions is not None
+        assert trip.route is not None
+        self._quotas.settle(trip.hold, Cost())
+        trip.hold = None
+        capability = waiting.capability(plugin, trip.request.intent)
+        details = {
+            "plugin": plugin.name, "permit_for": plugin.capability, "created_at": trip.created_at,
+            "route": trip.route.model_dump(mode="json"),
+        }  # fmt: skip
+        required = await self.admissions.query(trip.id, trip.request, trip.caller, capability, details)
+        self._count(trip, required.code)
+        return required
+
+    async def _visit(self, trip: _Trip) -> bytes:
+        """Ask the plugin, on the strength of the permit."""
+        assert trip.plugin is not None
+        assert trip.permit is not None
         trip.departure = _departure(trip)
         later = asyncio.get_running_loop().call_later(_SOON_S, self._set_out, trip)
         message = HandleMessage(
-            trip.plugin, self._plugin_request(trip), Call(trip.id, caller, trip.permit, trip.deadline)
+            trip.plugin, self._plugin_request(trip), Call(trip.id, trip.caller, trip.permit, trip.deadline)
         )
         try:
             reply: Reply = await self._bus.ask(HANDLE, message)
@@ -271,12 +334,6 @@ class Desk:
 
 def _insert_queries(tx: Tx, rows: list[dict[str, Any]]) -> None:
     insert_rows(tx, queries, rows)
-
-
-def _names(plugin: tables.Entry, intent: str | None) -> frozenset[str]:
-    """What a grant may call a query to a plugin by: the plugin, or the intent that it answers."""
-    own = {plugin.name, f"plugin:{plugin.name}"}
-    return frozenset({*own, intent} if intent in plugin.intents and intent is not None else own)
 
 
 def _departure(trip: _Trip) -> list[Entry]:

@@ -285,6 +285,18 @@ attempts = Table(
 )
 """The write-ahead journal of steps: a row before an attempt begins, its outcome after it (REQUIREMENTS 3.1)."""
 
+admissions = Table(
+    "admissions",
+    METADATA,
+    Column("id", Id, primary_key=True),
+    Column("kind", String(20), nullable=False),
+    Column("command_id", Id, ForeignKey("commands.id", ondelete="CASCADE"), nullable=False),
+    Column("owner", Id, nullable=False),
+    Column("created_at", Time, nullable=False),
+    Index("admissions_command", "command_id", unique=True),
+)
+"""Queries and executions that no grant covers, by their own ids, each with the command that waits for a person."""
+
 approvals = Table(
     "approvals",
     METADATA,

@@ -1,5 +1,6 @@
 """Doing one step's work: the capability is called with a permit that rests on the approval (R4-08, R4-45)."""
 
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pydantic_core
@@ -8,6 +9,7 @@ from sqlalchemy import RowMapping
 from orchestrator.bus.port import Bus
 from orchestrator.contracts.callers import Caller
 from orchestrator.contracts.errors import Invalid
+from orchestrator.contracts.model import JsonObject
 from orchestrator.contracts.values import size_of
 from orchestrator.governance.commands.bases import Basis
 from orchestrator.governance.commands.drafts import DraftStep
@@ -20,6 +22,8 @@ from orchestrator.plans.faults import TemplateError
 from orchestrator.plans.paths import Scope
 
 LONGEST_S = 86_400.0
+Performer = Callable[[JsonObject, Basis], Awaitable[bytes]]
+"""Does what was admitted after all, on a person's approval, and answers what it answered, JSON as UTF-8."""
 
 
 class Calls:
@@ -29,6 +33,11 @@ class Calls:
         self._bus = bus
         self._office = office
         self._clock = clock
+        self.performers: dict[str, Performer] = {}
+
+    async def perform(self, admission: JsonObject, basis: Basis) -> bytes:
+        """Answer a query, or run a program, that had to wait for a person. Raises what it raises."""
+        return await self.performers[admission["kind"]](admission, basis)
 
     async def call(self, row: RowMapping, basis: Basis, step: DraftStep, scope: Scope) -> bytes:
         """Call a step's capability and answer its output, JSON as UTF-8. A param `text` is the text of its request.

@@ -44,11 +44,12 @@ class DraftStep:
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A plan that can be approved."""
+    """A plan that can be approved. `admission` is the query or execution that it is for, where it is for one."""
 
     plan: Plan
     steps: list[DraftStep]
     estimate: Cost
+    admission: JsonObject | None = None
 
     @property
     def pure(self) -> bool:
@@ -122,7 +123,8 @@ def rows(draft: Draft, command_id: str, new_id: Any, now: str, granted: Collecti
 def as_stored(draft: Draft) -> JsonObject:
     """What is kept of a draft, beside its rows: the plan, and which tool does each step."""
     tools = {one.step.id: one.capability.tool for one in draft.steps if one.capability}
-    return {"plan": draft.plan.model_dump(mode="json"), "tools": tools}
+    admitted = {} if draft.admission is None else {"admission": draft.admission}
+    return {"plan": draft.plan.model_dump(mode="json"), "tools": tools, **admitted}
 
 
 _NOBODY = "00000000-0000-0000-0000-000000000000"

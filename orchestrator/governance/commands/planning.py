@@ -1,6 +1,6 @@
 """A command's plan: made, modified, priced, reserved and put to a person; and what it looks like (R4-18)."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pydantic_core
@@ -16,8 +16,8 @@ from orchestrator.contracts.errors import Conflict, Invalid
 from orchestrator.contracts.model import JsonObject
 from orchestrator.contracts.plans import Plan
 from orchestrator.governance import contexts, quotas
-from orchestrator.governance.capabilities import Capabilities
-from orchestrator.governance.commands import approvals, bases, budgets, drafts, machine, records
+from orchestrator.governance.capabilities import Capabilities, Capability
+from orchestrator.governance.commands import admitted, approvals, bases, budgets, drafts, machine, records
 from orchestrator.governance.commands.drafts import Draft
 from orchestrator.governance.commands.planner import Planner, Rank
 from orchestrator.governance.identities import Context
@@ -58,6 +58,8 @@ class Planning:
         """
         row = await self._store.read(lambda tx: records.load(tx, command_id, context.touches))
         machine.require(act, row["status"])
+        if row["plan_version"] and (draft := await self._admitted_before(row)) is not None:
+            return await self.put(row, draft, context, caller, act)
         capabilities = self.capabilities()
         now = rfc3339(self._clock.now())
         made = Planner(capabilities, self._rank).plan(command_id, command_id, row["intent"], now)
@@ -88,6 +90,8 @@ class Planning:
 
     async def modify(self, row: RowMapping, wanted: Modifications, context: Context, caller: Caller) -> None:
         """Another plan, as the approver wants it; it awaits an approval of its own (X-25). Raises `Invalid`."""
+        if await self._admitted_before(row) is not None:
+            raise Invalid("a query, or an execution, is approved as it is or refused")
         if row["execution_id"] is not None:
             raise Conflict("a plan that has begun is not modified: cancel it, or reject it", extra={"state": "paused"})
         version = await self._store.read(lambda tx: records.version_of(tx, row["id"], row["plan_version"]))
@@ -108,15 +112,19 @@ class Planning:
 
     async def put(
         self, row: Mapping[Any, Any], draft: Draft, context: Context, caller: Caller, act: machine.Act = "plan",
-        done: frozenset[str] = frozenset(),
+        done: frozenset[str] = frozenset(), make: Callable[[Tx], list[Entry]] | None = None,
     ) -> JsonObject:  # fmt: skip
-        """Make a draft the command's plan. Steps in `done` are those of the plan before, and cost nothing more."""
+        """Make a draft the command's plan. Steps in `done` are those of the plan before, and cost nothing more.
+
+        `make` makes the command within the same transaction, where there is none yet.
+        """
         command_id, bound, asked = row["id"], bound_of(row), row["asked"]
         left = sum((step.estimate for step in draft.steps if step.step.id not in done), Cost())
         encoded = pydantic_core.to_json(drafts.as_stored(draft))
         (plan_ref,), part = self._blobs.part(encoded)
 
         def work(tx: Tx) -> tuple[None, list[Entry]]:
+            made = make(tx) if make is not None else []
             now = self._store.now(tx)
             row = records.load(tx, command_id)
             machine.require(act, row["status"])
@@ -149,15 +157,28 @@ class Planning:
             to: machine.Status = "planned" if approval_id is None else "awaiting_approval"
             row = records.move(tx, row, act, to, now, **values)
             told = {"planVersion": number, "digest": digest, "planRef": plan_ref, "approvalRequest": approval_id}
-            return None, [records.event(row, "command.planned", caller.owner, metadata={"cost": estimate}, **told)]
+            return None, [
+                *made,
+                records.event(row, "command.planned", caller.owner, metadata={"cost": estimate}, **told),
+            ]
 
         await self._journal.write(work, [part])
         return await self.get_plan(command_id, context)
+
+    def admitted(self, plan: Plan, capability: Capability, admission: JsonObject) -> Draft:
+        """The draft of a query or an execution that waits for a person."""
+        return admitted.draft(plan, capability, admission, self._settings)
+
+    async def _admitted_before(self, row: RowMapping) -> Draft | None:
+        draft = await self.draft_of(row)
+        return None if draft.admission is None else draft
 
     async def draft_of(self, row: RowMapping) -> Draft:
         """A command's plan over the registry of now: where a tool has changed since, its digest is another."""
         version = await self._store.read(lambda tx: records.version_of(tx, row["id"], row["plan_version"]))
         stored = pydantic_core.from_json(await self._blobs.get(version["plan_ref"]))
+        if (admission := admitted.again(stored, self.capabilities(), self._settings)) is not None:
+            return admission
         plan = Plan.model_validate(stored["plan"])
         return drafts.draft(plan, self.capabilities(), self._settings, stored["tools"])
 

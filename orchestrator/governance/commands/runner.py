@@ -263,7 +263,10 @@ class Runner:
         began = self._clock.monotonic()
         _, outputs = await self._known(run)
         try:
-            output = await self._calls.call(row, basis, step, scheduling.scope_of(outputs))
+            if run.draft.admission is not None:
+                output = await self._calls.perform(run.draft.admission, basis)
+            else:
+                output = await self._calls.call(row, basis, step, scheduling.scope_of(outputs))
             return _Ended(output, seconds=self._clock.monotonic() - began)
         except OrchestratorError as fault:
             return _Ended(fault=fault, seconds=self._clock.monotonic() - began)

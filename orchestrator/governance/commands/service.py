@@ -12,10 +12,11 @@ from orchestrator.audit.journal import Journal
 from orchestrator.contracts.callers import Caller
 from orchestrator.contracts.commands import Action, ApproveCommand, CreateCommand
 from orchestrator.contracts.costs import Cost
-from orchestrator.contracts.errors import Conflict, Forbidden, OrchestratorError
+from orchestrator.contracts.errors import Conflict, Forbidden, OrchestratorError, Unavailable
 from orchestrator.contracts.model import JsonObject
 from orchestrator.governance.commands import approvals, budgets, locks, machine, records
 from orchestrator.governance.commands.drafts import Draft
+from orchestrator.governance.commands.locks import Locked
 from orchestrator.governance.commands.planning import Planning, digest_of
 from orchestrator.governance.commands.runner import Run, Runner
 from orchestrator.governance.contexts import scope_of
@@ -23,8 +24,9 @@ from orchestrator.governance.identities import Context
 from orchestrator.governance.settings import GovernanceSettings
 from orchestrator.kernel.clock import Clock, later, rfc3339
 from orchestrator.kernel.ids import new_id
+from orchestrator.kernel.tasks import Supervisor
 from orchestrator.storage.port import Store, Tx
-from orchestrator.storage.schema import commands
+from orchestrator.storage.schema import admissions, commands
 
 Written = tuple[Any, list[Entry]]
 log = structlog.get_logger("commands")
@@ -36,13 +38,14 @@ class Commands:
 
     def __init__(
         self, store: Store, journal: Journal, planning: Planning, runner: Runner, clock: Clock,
-        settings: GovernanceSettings,
+        supervisor: Supervisor, settings: GovernanceSettings,
     ) -> None:  # fmt: skip
         self._store = store
         self._journal = journal
         self.planning = planning
         self._runner = runner
         self._clock = clock
+        self._supervisor = supervisor
         self._settings = settings
 
     async def open(self) -> None:
@@ -50,6 +53,25 @@ class Commands:
         query = select(commands).where(commands.c.status == "executing")
         for row in await self._store.read(lambda tx: tx.execute(query).mappings().all()):
             await self._take_up(row)
+        waited = select(commands.c.id).join(admissions).where(commands.c.status == "approved")
+        for command_id in await self._store.read(lambda tx: tx.execute(waited).scalars().all()):
+            self._by_itself(command_id)
+
+    def _by_itself(self, command_id: str) -> None:
+        """Execute what was admitted after all as soon as its context is free: who asked waits for the answer alone."""
+        self._supervisor.child(f"command {command_id} by itself", self._execute_when_free(command_id))
+
+    async def _execute_when_free(self, command_id: str) -> None:
+        while True:
+            try:
+                await self._execute(command_id, None, "daemon")
+            except (Locked, Unavailable):
+                await asyncio.sleep(_OFTEN_S)
+            except OrchestratorError as fault:  # refused meanwhile, or its plugin is another one: a person decides
+                log.info("command.not_executed", command=command_id, reason=fault.detail)
+                return
+            else:
+                return
 
     async def keep_expiring(self) -> None:
         """Cancel what nobody approved in time, for those who only look; no act rests on it (R4-17)."""
@@ -169,6 +191,8 @@ class Commands:
         view = await self._act(command_id, context.judges, work)
         if draft is not None:  # in step mode the approval itself resumes (X-29)
             self._runner.start(Run(command_id, row["context_id"], row["plan_version"], draft, begun["fence"]))
+        elif await self._store.read(lambda tx: records.is_admission(tx, command_id)):
+            self._by_itself(command_id)
         return view
 
     async def reject(self, command_id: str, notes: str | None, context: Context, caller: Caller) -> JsonObject:
@@ -191,7 +215,10 @@ class Commands:
 
         Raises `Conflict` (`illegal_transition`, `approval_expired`, `plan_changed`), `Locked`, `Unavailable`.
         """
-        row = await self._store.read(lambda tx: records.load(tx, command_id, context.touches))
+        return await self._execute(command_id, context.touches, caller.owner)
+
+    async def _execute(self, command_id: str, whose: str | None, actor: str) -> str:
+        row = await self._store.read(lambda tx: records.load(tx, command_id, whose))
         if row["status"] == "executing":
             return str(row["execution_id"])
         machine.require("execute", row["status"])
@@ -216,10 +243,10 @@ class Commands:
             fence = begun["fence"] = self._lock(tx, row, draft, now)
             row = records.move(tx, row, "execute", "executing", now, execution_id=execution_id)
             told: dict[str, Any] = {"executionId": execution_id, "fence": fence, "approval_id": basis_id}
-            started = records.event(row, "command.execution_started", caller.owner, **told)
+            started = records.event(row, "command.execution_started", actor, **told)
             return None, [started]
 
-        view = await self._act(command_id, context.touches, work)
+        view = await self._act(command_id, whose, work)
         if view["execution_id"] == execution_id:
             self._runner.start(Run(command_id, row["context_id"], row["plan_version"], draft, begun["fence"]))
         return str(view["execution_id"])
@@ -243,14 +270,18 @@ class Commands:
         for command_id in await self._store.read(
             lambda tx: tx.execute(select(commands.c.id).where(*open_)).scalars().all()
         ):
-            await self._journal.write(partial(self._stopped, command_id=command_id, actor=actor))
-            self._runner.cancel(command_id)
+            await self.withdraw(command_id, actor, "the identity was switched off")
 
-    def _stopped(self, tx: Tx, command_id: str, actor: str) -> Written:
+    async def withdraw(self, command_id: str, actor: str, why: str) -> None:
+        """Cancel a command where it is; one that has ended stays as it is."""
+        await self._journal.write(partial(self._withdrawn, command_id=command_id, actor=actor, why=why))
+        self._runner.cancel(command_id)
+
+    def _withdrawn(self, tx: Tx, command_id: str, actor: str, why: str) -> Written:
         row, now = records.load(tx, command_id), self._store.now(tx)
         if row["status"] in machine.TERMINAL:
             return None, []
-        return None, self._cancelled(tx, row, "cancel", now, actor, None, "the identity was switched off")
+        return None, self._cancelled(tx, row, "cancel", now, actor, None, why)
 
     async def decide(self, command_id: str, action: Action, context: Context, caller: Caller) -> JsonObject:
         """What a person wants of a failed command: the same steps once more, another plan, or nothing (R4-37, X-31).

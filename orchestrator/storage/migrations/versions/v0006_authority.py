@@ -20,10 +20,20 @@ def upgrade() -> None:
     for column in ("spent_micros", "spent_tokens"):
         op.add_column("grants", sa.Column(column, sa.BigInteger(), nullable=False, server_default="0"))
     op.add_column("execution_plans", sa.Column("grant_id", sa.String(36)))
+    op.create_table(
+        "admissions",
+        sa.Column("id", sa.String(36), primary_key=True),
+        sa.Column("kind", sa.String(20), nullable=False),
+        sa.Column("command_id", sa.String(36), sa.ForeignKey("commands.id", ondelete="CASCADE"), nullable=False),
+        sa.Column("owner", sa.String(36), nullable=False),
+        sa.Column("created_at", sa.String(24), nullable=False),
+    )
+    op.create_index("admissions_command", "admissions", ["command_id"], unique=True)
 
 
 def downgrade() -> None:
     """Drop them."""
+    op.drop_table("admissions")
     op.drop_column("execution_plans", "grant_id")
     for column in ("spent_tokens", "spent_micros", "cap_tokens", "cap_micros", "identity_id"):
         op.drop_column("grants", column)
