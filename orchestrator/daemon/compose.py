@@ -141,9 +141,9 @@ async def build(configuration: Configuration, places: Places) -> AsyncIterator[D
         runner = Runner(store, journal, blobs, calls, clock, supervisor, settings.governance)
         planning = Planning(store, journal, blobs, host, desk.rank, clock, settings.governance)
         commands = Commands(store, journal, planning, runner, clock, supervisor, settings.governance)
-        executions.withdraw = commands.withdraw
-        desk.admissions = executions.admissions = Admissions(store, blobs, planning, operator.id)
-        calls.performers |= {"query": desk.perform, "execution": executions.perform}
+        executions.withdraw = sessions.withdraw = commands.withdraw
+        desk.admissions = executions.admissions = sessions.admissions = Admissions(store, blobs, planning, operator.id)
+        calls.performers |= {"query": desk.perform, "execution": executions.perform, "session": sessions.perform}
         await commands.open()
         supervisor.root("commands.expiry", commands.keep_expiring())
 

@@ -157,13 +157,13 @@ class Executions:
 
     async def start(
         self, request: ExecutionRequest, caller: Caller, listener: Progress | None = None, *,
-        session_id: str | None = None,
+        session_id: str | None = None, under: Permit | None = None,
     ) -> Running:  # fmt: skip
         """Begin to run code, and answer when it has a place in the queue and is written down.
 
-        Refusals raise if they come by then.
+        `under` is the permit of the session. Refusals raise if they come by then.
         """
-        running, permit, facts = await self._permitted(request, caller, None, waits=session_id is None)
+        running, permit, facts = await self._permitted(request, caller, None, under, waits=session_id is None)
         running.listener, running.session_id = listener, session_id
         facts |= {"session_id": session_id} if session_id else {}
         running.task = self._supervisor.child("execution", self._end(running, permit, facts))

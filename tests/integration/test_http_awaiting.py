@@ -256,6 +256,28 @@ class TestExecutions:
         assert (await daemon.admin.request("DELETE", where)).json["status"] == "cancelled"
         assert await operator.status(command) == "cancelled"
 
+    async def test_a_session_waits_and_can_be_withdrawn(self, daemon: Running) -> None:
+        operator = await operator_of(daemon)
+        for approve in (False, True):
+            waits = await daemon.admin.post("/v1/sandbox/sessions", json={})
+            assert waits.status == 202
+            where, command = waits.headers["Location"], f"/v1/commands/{waits.json['command_id']}"
+            assert where == f"/v1/sandbox/sessions/{waits.json['id']}"
+            assert (await daemon.admin.get(where)).json["status"] == "awaiting_approval"
+            assert (
+                await daemon.keyless.with_key((await another(daemon, "execute")).client.key).get(where)
+            ).status == 404
+            piece = await daemon.admin.post(f"{where}/executions", json={"code": "1"})
+            assert piece.status == 404
+            if approve:  # there is no engine here
+                await operator.ask("POST", f"{command}/approve", {"approved": True})
+                async with asyncio.timeout(10):
+                    while (await operator.status(command)) != "failed":
+                        await asyncio.sleep(0.01)
+            ended = await daemon.admin.request("DELETE", where)
+            assert (ended.status, ended.json["status"]) == (200, "ended")
+            assert await operator.status(command) == ("failed" if approve else "cancelled")
+
     async def test_what_cannot_be_run_is_refused_before_a_person_is_asked(self, daemon: Running) -> None:
         body = {"code": "1", "limits": {"cpu_ms": 10**9}}
         assert (await daemon.admin.post("/v1/sandbox/executions", json=body)).json["code"] == "limit_above_profile"

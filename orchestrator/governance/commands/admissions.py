@@ -17,6 +17,7 @@ from orchestrator.contracts.errors import ApprovalRequired, Forbidden
 from orchestrator.contracts.executions import ExecutionRequest
 from orchestrator.contracts.model import JsonObject
 from orchestrator.contracts.queries import QueryRequest
+from orchestrator.contracts.sessions import SessionRequest
 from orchestrator.governance.capabilities import Capability
 from orchestrator.governance.commands import admitted, records
 from orchestrator.governance.commands.planning import Planning
@@ -26,11 +27,12 @@ from orchestrator.storage.blobs import Blobs
 from orchestrator.storage.port import Store, Tx
 from orchestrator.storage.schema import admissions, commands, contexts
 
-Kind = Literal["query", "execution"]
+Kind = Literal["query", "execution", "session"]
+Request = QueryRequest | ExecutionRequest | SessionRequest
 
 
 class Admissions:
-    """Queries and executions that wait for a person."""
+    """Queries, executions and sessions that wait for a person."""
 
     def __init__(self, store: Store, blobs: Blobs, planning: Planning, operator: str) -> None:
         self._store = store
@@ -51,6 +53,22 @@ class Admissions:
         details = {"most": most.model_dump(mode="json"), "created_at": created_at}
         return await self._ask("execution", execution_id, request, request.code, caller, admitted.CODE, details)
 
+    async def session(
+        self, session_id: str, request: SessionRequest, caller: Caller, most: Cost, created_at: str
+    ) -> ApprovalRequired:
+        """Ask for the approval of a session, and of the code in it; what to raise."""
+        details = {"most": most.model_dump(mode="json"), "created_at": created_at, "profile": request.profile}
+        text = f"a session of the profile {request.profile}, in which code keeps variables and files"
+        return await self._ask("session", session_id, request, text, caller, admitted.CODE, details)
+
+    async def request(self, admission: JsonObject) -> bytes:
+        """What was asked, as JSON."""
+        return await self._blobs.get(admission["request_ref"])
+
+    async def of(self, command: RowMapping) -> JsonObject:
+        """What a command is to admit."""
+        return (await self._planning.draft_of(command)).admission or {}
+
     async def find(self, admission_id: str, caller: Caller) -> RowMapping | None:
         """The command of something that waits, or waited; None where there is no such, or it is another's."""
         query = select(commands, admissions.c.owner, admissions.c.kind, admissions.c.created_at.label("asked_at"))
@@ -60,8 +78,8 @@ class Admissions:
         return row if row is not None and caller.sees(row["owner"]) else None
 
     async def _ask(
-        self, kind: Kind, admission_id: str, request: QueryRequest | ExecutionRequest, text: str, caller: Caller,
-        capability: Capability, details: JsonObject,
+        self, kind: Kind, admission_id: str, request: Request, text: str, caller: Caller, capability: Capability,
+        details: JsonObject,
     ) -> ApprovalRequired:  # fmt: skip
         """Make the command and put it to a person, all in one transaction. Raises `Invalid`, `Forbidden`."""
         request_ref = await self._blobs.put(request.model_dump_json(exclude_defaults=True).encode())

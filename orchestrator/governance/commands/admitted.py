@@ -1,4 +1,4 @@
-"""The plan of a query or an execution that waits for a person: one step, bound to the request by its content. Pure."""
+"""The plan of what waits for a person, a query, an execution or a session: one step, bound to its content. Pure."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -48,7 +48,7 @@ def again(stored: Mapping[str, Any], capabilities: Capabilities, settings: Gover
         return None
     made = Plan.model_validate(stored["plan"])
     step = made.steps[0]
-    capability = CODE if admission["kind"] == "execution" else capabilities.require(step.name, stored["tools"][step.id])
+    capability = CODE if admission["kind"] != "query" else capabilities.require(step.name, stored["tools"][step.id])
     return draft(made, capability, admission, settings)
 
 
