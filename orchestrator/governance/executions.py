@@ -260,7 +260,8 @@ class Executions:
                 running.id, running.admitted, owner=caller.owner, key_id=caller.key_id, permit=permit, progress=running,
                 session_id=running.session_id,
             )  # fmt: skip
-            cost = prices.of_code(outcome, running.admitted.limits, self._settings)
+            if running.hold is not None:
+                cost = prices.of_code(outcome, running.admitted.limits, self._settings)
             await begun
             outcome = running.complete(outcome)
             await self._log.finish(outcome, caller, permit, facts)

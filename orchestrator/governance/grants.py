@@ -5,7 +5,7 @@ for that plugin at that digest, as long as the default grant stands. Each use is
 allowed. The default grant is answered for by memory; a use of another one is consumed in the store.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -84,13 +84,12 @@ class Grants:
             self._cover(row)
 
     async def plugin_permit(
-        self, name: str, digest: str, subject: str, caller: Caller, *, use: Use | None = None,
-        entries: Sequence[Entry] = (),
-    ) -> Permit:  # fmt: skip
+        self, name: str, digest: str, subject: str, caller: Caller, use: Callable[[], Use] | None = None
+    ) -> Permit:
         """A permit to call a plugin in one version; with `use`, also on the strength of a grant that covers that.
 
         A file that the host serves is its owner's standing approval, bound to its digest (CONTRACT 3); it is recorded
-        as a grant before its first use. `entries` are written with a use that is consumed. Raises `NoGrant`.
+        as a grant before its first use. Raises `NoGrant`.
         """
         capability = capability_of(name, digest)
         if EXECUTE in self._covering and name not in self._settings.ungranted_plugins:
@@ -98,7 +97,7 @@ class Grants:
                 await self._make(PLUGIN_FILE, [{"name": f"plugin:{name}", "digest": digest}])
             if capability in self._covering:
                 return self.permit(capability, subject, caller)
-        return await self._consumed(capability, subject, caller, use, entries)
+        return await self._consumed(capability, subject, caller, None if use is None else use())
 
     async def execution_permit(
         self, subject: str, caller: Caller, isolation: str, estimate: Cost, under: Permit | None = None
@@ -125,9 +124,7 @@ class Grants:
         """A permit for what a person has approved after all."""
         return self._office.issue(capability, subject, caller, basis.kind, basis.id, basis.person)
 
-    async def _consumed(
-        self, capability: str, subject: str, caller: Caller, use: Use | None, entries: Sequence[Entry] = ()
-    ) -> Permit:
+    async def _consumed(self, capability: str, subject: str, caller: Caller, use: Use | None) -> Permit:
         """A permit resting on a use of a grant, which is consumed and written down here."""
 
         def work(tx: Tx) -> tuple[Grant | None, list[Entry]]:
@@ -136,7 +133,7 @@ class Grants:
                 return None, []
             data = {"capability": capability, "approved_by": row["granted_by"]}
             used = Entry("grant.used", subject, caller.owner, "ok", data, caller.owner, row["id"])
-            return Grant(row["id"], row["granted_by"]), [*entries, used]
+            return Grant(row["id"], row["granted_by"]), [used]
 
         grant = await self._journal.write(work)
         if grant is None:
@@ -147,9 +144,8 @@ class Grants:
         """Whether what allowed a plugin's call allows the code that it runs: an approval does, a grant may."""
         if under.basis == "approval":
             return True
-        query = select(grants.c.sandbox).where(grants.c.id == under.basis_id, grants.c.revoked_at.is_(None))
-        granted = await self._store.read(lambda tx: tx.execute(query).scalar())
-        return granted is not None and grant_uses.shelters(granted, isolation)
+        row = await self._store.read(lambda tx: grant_uses.holds(tx, under.basis_id, self._store.now(tx)))
+        return row is not None and row["sandbox"] is not None and grant_uses.shelters(row["sandbox"], isolation)
 
     async def _make(self, kind: str, capabilities: list[dict[str, str]], sandbox: str | None = None) -> None:
         row: dict[str, Any] = {

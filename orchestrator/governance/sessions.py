@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Protocol
 
-from sqlalchemy import RowMapping, Select, insert, select, update
+from sqlalchemy import RowMapping, Select, delete, insert, select, update
 
 from orchestrator.audit.entries import Entry
 from orchestrator.audit.journal import Journal
@@ -118,6 +118,8 @@ class Sessions:
         assert self.admissions is not None
         request = SessionRequest.model_validate_json(await self.admissions.request(admission))
         caller, session_id = caller_of(admission), admission["id"]
+        earlier = delete(sessions).where(sessions.c.id == session_id)  # of an attempt in which a daemon died
+        await self._store.write(lambda tx: tx.execute(earlier) and None)
         permit = self._grants.resting_on(basis, EXECUTE, session_id, caller)
         opened = await self._open(session_id, rfc3339(self._clock.now()), request, caller, permit)
         return opened.model_dump_json().encode()

@@ -5,6 +5,7 @@ route -> scope of the intent -> permit -> `ask` the host -> answer kept and writ
 
 import asyncio
 from dataclasses import dataclass, field
+from functools import partial
 from math import inf
 from typing import Any
 
@@ -31,6 +32,7 @@ from orchestrator.governance import prices
 from orchestrator.governance.commands import admitted
 from orchestrator.governance.commands.admissions import Admissions, stands
 from orchestrator.governance.commands.bases import Basis
+from orchestrator.governance.grant_uses import Use
 from orchestrator.governance.grants import Grants, NoGrant
 from orchestrator.governance.quotas import Hold, Quotas
 from orchestrator.governance.settings import GovernanceSettings
@@ -197,11 +199,11 @@ class Desk:
         plugin = self._host.table().get(trip.plugin)
         if plugin is None:
             raise Invalid(f"the plugin {trip.plugin} was removed just now", code="no_route")
-        estimate = prices.estimate_of_call(plugin.timeout_s, self._governance)
-        trip.hold = await self._quotas.admit(caller, estimate)
-        use = waiting.use(plugin, request.intent, estimate, caller)
+        if caller.quota is not None:
+            trip.hold = await self._quotas.admit(caller, self._estimate(plugin))
         try:
-            trip.permit = await self._grants.plugin_permit(trip.plugin, plugin.digest, trip.id, caller, use=use)
+            use = partial(self._use, trip, plugin)
+            trip.permit = await self._grants.plugin_permit(plugin.name, plugin.digest, trip.id, caller, use)
         except NoGrant:
             if self.admissions is None or trip.depth or caller.source == "plugin":
                 raise
@@ -238,8 +240,17 @@ class Desk:
             later.cancel()
         return await self._arrived(trip, reply)
 
+    def _estimate(self, plugin: tables.Entry) -> Cost:
+        return prices.estimate_of_call(plugin.timeout_s, self._governance)
+
+    def _use(self, trip: _Trip, plugin: tables.Entry) -> Use:
+        """What a grant would have to cover; asked for only where the default one does not cover it."""
+        return waiting.use(plugin, trip.request.intent, self._estimate(plugin), trip.caller)
+
     def _settle(self, trip: _Trip) -> None:
         """Book what a query cost on the quota of its key; one that never reached its plugin cost nothing."""
+        if trip.hold is None:
+            return
         seconds = self._clock.monotonic() - trip.started
         self._quotas.settle(trip.hold, Cost() if trip.permit is None else prices.of_call(seconds, self._governance))
 

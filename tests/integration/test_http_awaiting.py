@@ -158,6 +158,34 @@ async def test_what_waited_and_what_was_approved_outlive_a_restart(tmp_path: Pat
         assert (await settled(daemon.keyless, other)).json["status"] == "ok"
 
 
+async def test_a_query_whose_daemon_ended_under_way_is_answered_by_the_next(tmp_path: Path) -> None:
+    """3.2 "kill -9 mid-plan": the plugin is pure, so it is asked again."""
+    flag = tmp_path / "go"
+    slow = (
+        "import asyncio, pathlib\n"
+        'PLUGIN = {"keywords": ["slow"]}\n'
+        "async def handle(request):\n"
+        f"    while not pathlib.Path({str(flag)!r}).exists():\n"
+        "        await asyncio.sleep(0.01)\n"
+        '    return "there"\n'
+    )
+    (tmp_path / "plugins").mkdir()
+    (tmp_path / "plugins" / "slow.py").write_text(slow)
+    settings = {"governance__ungranted_plugins": ["slow"]}
+    async with opened(tmp_path, **settings) as daemon:
+        operator = await operator_of(daemon)
+        waits = await daemon.keyless.post("/query", json={"text": "slow"})
+        where, command = waits.headers["Location"], f"/v1/commands/{waits.json['command_id']}"
+        await operator.ask("POST", f"{command}/approve", {"approved": True})
+        async with asyncio.timeout(10):
+            while (found := await daemon.keyless.get(where)).json["status"] != "running":
+                await asyncio.sleep(0.01)
+        assert found.status == 202
+    flag.touch()
+    async with opened(tmp_path, **settings) as daemon:
+        assert (await settled(daemon.keyless, where)).json["response"] == "there"
+
+
 async def test_a_plugin_that_changed_meanwhile_is_asked_for_anew(daemon: Running, tmp_path: Path) -> None:
     """R2-11."""
     operator = await operator_of(daemon)
