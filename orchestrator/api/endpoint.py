@@ -132,6 +132,8 @@ class Endpoint:
     """Whether the two headers of a command are mandatory (R4-01)."""
     query: tuple[str, ...] = ()
     """Names of the query parameters that it takes, beside those of a list."""
+    awaits: bool = False
+    """Whether it answers 202 where a person has to be asked first."""
 
 
 def endpoint(
@@ -150,6 +152,7 @@ def endpoint(
     codes: tuple[str, ...] = (),
     governed: bool = False,
     query: tuple[str, ...] = (),
+    awaits: bool = False,
 ) -> Callable[[F], F]:
     """Declare an endpoint; the first line of the function's docstring is its summary."""
 
@@ -171,6 +174,7 @@ def endpoint(
             codes,
             governed,
             query,
+            awaits,
         )
         return handler
 

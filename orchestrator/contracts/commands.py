@@ -150,6 +150,7 @@ class StepView(View):
     dependencies: list[str]
     params: JsonObject
     error: str | None
+    request: Any = Field(None, description="Of a query, execution or session that waits: what it asks for.")
     grant_id: str | None = Field(None, description="The grant of which it took a use, if it did.")
     output_reference: JsonObject | None = None
     output: Any = None

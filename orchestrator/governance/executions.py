@@ -145,6 +145,11 @@ class Executions:
             self._sandbox.cancel(execution_id)
         await asyncio.gather(*tasks, return_exceptions=True)
 
+    def stop(self, owner: str) -> None:
+        """End all that runs for an identity."""
+        for running in [one for one in self._running.values() if one.caller.owner == owner]:
+            self._sandbox.cancel(running.id)
+
     async def run(
         self, request: ExecutionRequest, caller: Caller, *, query_id: str | None = None, under: Permit | None = None
     ) -> Execution:

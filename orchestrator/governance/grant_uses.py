@@ -70,15 +70,17 @@ def allot(rows: Sequence[Mapping[Any, Any]], uses: Sequence[Use]) -> list[str | 
     return found
 
 
-def good(tx: Tx, now: str) -> Sequence[RowMapping]:
-    """Standing grants that are not revoked, expired or used up, oldest first."""
-    query = select(grants).where(grants.c.kind == STANDING, *_good(now)).order_by(grants.c.id).limit(_MOST)
+def good(tx: Tx, now: str, identity: str | None) -> Sequence[RowMapping]:
+    """Standing grants that cover an identity and are not revoked, expired or used up, oldest first."""
+    g = grants.c
+    own = or_(g.identity_id.is_(None), g.identity_id == identity)
+    query = select(grants).where(g.kind == STANDING, own, *_good(now)).order_by(g.id).limit(_MOST)
     return tx.execute(query).mappings().all()
 
 
 def consume(tx: Tx, use: Use, now: str) -> RowMapping | None:
     """Take one use of the oldest grant that covers it; None where none does."""
-    for row in good(tx, now):
+    for row in good(tx, now, use.identity):
         if covers(row, use) and _take(tx, row["id"], use.estimate, now):
             return row
     return None

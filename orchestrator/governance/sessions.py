@@ -102,6 +102,12 @@ class Sessions:
         self._live.end_all("The daemon ended.")
         await asyncio.gather(*self._writing, return_exceptions=True)
 
+    async def stop(self, owner: str) -> None:
+        """End all sessions of an identity."""
+        live = select(sessions.c.id).where(sessions.c.owner == owner, sessions.c.ended_at.is_(None))
+        for session_id in await self._store.read(lambda tx: tx.execute(live).scalars().all()):
+            self._live.end(session_id, "The identity was switched off.")
+
     async def open(self, request: SessionRequest, caller: Caller) -> Session:
         """Open a session for a caller."""
         session_id, created_at, most = new_id(), rfc3339(self._clock.now()), Cost(tokens=1)

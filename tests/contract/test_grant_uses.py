@@ -122,6 +122,6 @@ async def test_what_was_used_takes_the_place_of_what_was_held(store: Store) -> N
 async def test_allotting_counts_what_it_gives_and_takes_nothing(store: Store) -> None:
     await grant(store, "a", uses_left=1)
     await grant(store, "b", total=Bound(tokens=2))
-    rows = await store.read(lambda tx: grant_uses.good(tx, T0))
+    rows = await store.read(lambda tx: grant_uses.good(tx, T0, "me"))
     assert grant_uses.allot(rows, [SHOUT] * 4) == ["a", "b", "b", None]
     assert await left(store, "a") == (1, 0, 0)

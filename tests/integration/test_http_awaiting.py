@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.governance.commands import admissions
 from orchestrator.testing.daemons import Answered, Client, Running
 from tests.integration.authority_rig import another, opened, operator_of
 
@@ -46,6 +47,7 @@ async def test_a_query_waits_and_once_approved_its_address_turns_from_202_to_200
     assert (listed["intent"], f"/v1/commands/{listed['id']}") == (ASK["text"], command)
     (step,) = (await operator.ask("GET", f"{command}/plan")).json["steps"]
     assert (step["skill"], step["tool"], step["requires_approval"]) == ("loud", "loud", True)
+    assert step["request"] == ASK  # word by word, for who approves it
     approved = await operator.ask("POST", f"{command}/approve", {"approved": True})
     assert approved.status == 200
     answer = await settled(client, where)
@@ -237,6 +239,14 @@ async def test_odd_texts_wait_like_others(daemon: Running, text: str) -> None:
     command = f"/v1/commands/{waits.json['command_id']}"
     await operator.ask("POST", f"{command}/approve", {"approved": True})
     assert (await settled(daemon.keyless, waits.headers["Location"])).json["response"]["said"] == text.upper()
+
+
+async def test_not_more_wait_than_a_person_could_judge(daemon: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(admissions, "MOST_WAITING", 3)
+    answers = [await daemon.keyless.post("/query", json=ASK) for _ in range(5)]
+    assert [answer.status for answer in answers] == [202, 202, 202, 429, 429]
+    assert answers[-1].json["code"] == "queue_full"
+    assert (await daemon.admin.post("/query", json=ASK)).status == 202  # others have a count of their own
 
 
 async def test_the_same_idempotency_key_waits_once(daemon: Running) -> None:

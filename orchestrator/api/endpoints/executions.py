@@ -27,8 +27,9 @@ Start = Callable[[Progress | None], Awaitable[Running]]
     scope=Scope.EXECUTE,
     body=ExecutionRequest,
     answer=Execution,
-    codes=("limit_above_profile", "queue_full", "sandbox_unavailable"),
+    codes=("limit_above_profile", "queue_full", "sandbox_unavailable", "no_grant", "budget_exceeded"),
     query=("stream",),
+    awaits=True,
 )
 async def run(call: Call) -> web.StreamResponse:
     """Run a program; 200 whatever it did. `Prefer: respond-async` answers 202 at once, `?stream=sse` streams output."""

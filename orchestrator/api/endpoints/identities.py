@@ -49,6 +49,8 @@ async def switch(call: Call) -> web.Response:
     found = await call.rooms.identities.switch(call.parameter("id"), call.body.active, call.actor)
     if not found.active:
         await call.rooms.commands.stop(found.id, call.actor)
+        await call.rooms.sessions.stop(found.id)
+        call.rooms.executions.stop(found.id)
     return json_answer(found.as_json())
 
 

@@ -21,7 +21,10 @@ from orchestrator.contracts.queries import QueryAnswer, QueryRequest
         "plugin_error",
         "plugin_timeout",
         "sandbox_unavailable",
+        "no_grant",
+        "budget_exceeded",
     ),
+    awaits=True,
 )
 async def ask(call: Call) -> web.Response:
     """Send a query to the plugin that fits."""

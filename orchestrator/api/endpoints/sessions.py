@@ -18,7 +18,7 @@ _CODES = ("session_ended", "sandbox_unavailable", "queue_full")
 
 @endpoint(
     "POST", PATH, scope=Scope.EXECUTE, body=SessionRequest, answer=Session, status=201,
-    codes=("limit_above_profile", "queue_full", "sandbox_unavailable"),
+    codes=("limit_above_profile", "queue_full", "sandbox_unavailable", "no_grant"), awaits=True,
 )  # fmt: skip
 async def opening(call: Call) -> web.Response:
     """Open a session."""

@@ -7,13 +7,13 @@ by its content, so that the approval is bound to it. Who asked finds the answer 
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from sqlalchemy import RowMapping, insert, select
+from sqlalchemy import RowMapping, func, insert, select
 
 from orchestrator.audit.entries import Entry
 from orchestrator.contracts.callers import LOOPBACK, Caller
 from orchestrator.contracts.commands import CreateCommand
 from orchestrator.contracts.costs import Cost
-from orchestrator.contracts.errors import ApprovalRequired, Forbidden
+from orchestrator.contracts.errors import ApprovalRequired, Forbidden, TooMany
 from orchestrator.contracts.executions import ExecutionRequest
 from orchestrator.contracts.model import JsonObject
 from orchestrator.contracts.queries import QueryRequest
@@ -28,6 +28,8 @@ from orchestrator.storage.port import Store, Tx
 from orchestrator.storage.schema import admissions, commands, contexts
 
 Kind = Literal["query", "execution", "session"]
+MOST_WAITING = 1000
+"""Of one identity, or of all keyless callers: a person does not judge more, and they all cost room."""
 Request = QueryRequest | ExecutionRequest | SessionRequest
 
 
@@ -100,6 +102,8 @@ class Admissions:
 
         def make(tx: Tx) -> list[Entry]:
             now = self._store.now(tx)
+            if _waiting(tx, caller.owner) >= MOST_WAITING:
+                raise TooMany(f"{MOST_WAITING} of your requests wait for a person already")
             tx.execute(insert(commands), {**row, "created_at": now, "updated_at": now})
             link = {**about, "command_id": command_id, "owner": caller.owner, "created_at": now}
             tx.execute(insert(admissions), link)
@@ -126,6 +130,12 @@ class Admissions:
                 " one with POST /v1/contexts", code="no_grant",
             )  # fmt: skip
         return Context(row["id"], identity_id, row["sphere"], identity_id, identity_id)
+
+
+def _waiting(tx: Tx, owner: str) -> int:
+    query = select(func.count()).select_from(admissions).join(commands, admissions.c.command_id == commands.c.id)
+    waits = (admissions.c.owner == owner, commands.c.status == "awaiting_approval")
+    return int(tx.execute(query.where(*waits)).scalar_one())
 
 
 def stands(command: Mapping[Any, Any]) -> bool:

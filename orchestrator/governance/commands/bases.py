@@ -39,7 +39,7 @@ def granted(
     todo = [step for step in draft.steps if step.step.id not in done]
     wanted = [(step, step.use(row["identity_id"], four_eyes=four_eyes)) for step in todo]
     calls = [(step, use) for step, use in wanted if use is not None]
-    found = grant_uses.allot(grant_uses.good(tx, now), [use for _, use in calls])
+    found = grant_uses.allot(grant_uses.good(tx, now, row["identity_id"]), [use for _, use in calls])
     covered = {step.index for (step, _), grant_id in zip(calls, found, strict=True) if grant_id is not None}
     return frozenset(covered | {step.index for step, use in wanted if use is None})
 

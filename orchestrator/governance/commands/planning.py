@@ -77,7 +77,7 @@ class Planning:
         row, version, steps, results, expires = await self._store.read(work)
         stored = pydantic_core.from_json(await self._blobs.get(version["plan_ref"]))
         params = {step["id"]: step["params"] for step in stored["plan"]["steps"]}
-        nothing = {"output_reference": None, "output": None}
+        nothing = {"output_reference": None, "output": None, "request": await self._request(stored)}
         told = [{**step, "params": params[step["step_id"]], **nothing} for step in steps]
         for step in told:
             if (result := results.get(step["id"])) is not None:
@@ -87,6 +87,11 @@ class Planning:
             "command_id": command_id, "plan_version": row["plan_version"], "digest": version["digest"],
             "steps": told, "estimated_cost": version["estimated_cost"], "expires_at": expires,
         }  # fmt: skip
+
+    async def _request(self, stored: JsonObject) -> Any:
+        """What a query, an execution or a session asks for word by word, for the person who is to approve it."""
+        admission = stored.get("admission")
+        return None if admission is None else pydantic_core.from_json(await self._blobs.get(admission["request_ref"]))
 
     async def modify(self, row: RowMapping, wanted: Modifications, context: Context, caller: Caller) -> None:
         """Another plan, as the approver wants it; it awaits an approval of its own (X-25). Raises `Invalid`."""
