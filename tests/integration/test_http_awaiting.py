@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.contracts.callers import Caller, Scope
+from orchestrator.contracts.errors import ApprovalRequired
+from orchestrator.contracts.queries import QueryRequest
 from orchestrator.governance.commands import admissions
 from orchestrator.testing.daemons import Answered, Client, Running
 from tests.integration.authority_rig import another, opened, operator_of
@@ -239,6 +242,29 @@ async def test_odd_texts_wait_like_others(daemon: Running, text: str) -> None:
     command = f"/v1/commands/{waits.json['command_id']}"
     await operator.ask("POST", f"{command}/approve", {"approved": True})
     assert (await settled(daemon.keyless, waits.headers["Location"])).json["response"]["said"] == text.upper()
+
+
+async def test_in_python_it_raises_what_waits(daemon: Running) -> None:
+    """X-01: `ApprovalRequired`."""
+    caller = Caller(daemon.daemon.operator.id, "person", frozenset({Scope.ADMIN}), source="python")
+    with pytest.raises(ApprovalRequired) as raised:
+        await daemon.daemon.rooms.desk.answer(QueryRequest(text="shout x"), caller)
+    assert set(raised.value.extra) == {"id", "command_id"}
+    assert (await daemon.admin.get(f"/query/{raised.value.extra['id']}")).status == 202
+
+
+async def test_a_plugins_own_query_does_not_wait_but_is_refused(daemon: Running, tmp_path: Path) -> None:
+    """Nobody could go on with a plugin that waits for a person in the middle of its answer."""
+    asks = 'PLUGIN = {"keywords": ["nested"]}\nMANAGER = []\n'
+    asks += "def init(manager):\n    MANAGER.append(manager)\n"
+    asks += 'async def handle(request):\n    return dict(await MANAGER[0].query("shout x"))\n'
+    (tmp_path / "plugins" / "nested.py").write_text(asks)
+    async with asyncio.timeout(10):
+        while (answer := await daemon.keyless.post("/query", json={"text": "nested"})).json.get("code") == "no_route":
+            await asyncio.sleep(0.01)
+    assert (answer.status, answer.json["code"]) in ((403, "no_grant"), (502, "plugin_error"))
+    operator = await operator_of(daemon)
+    assert (await operator.ask("GET", "/v1/commands")).json["items"] == []
 
 
 async def test_not_more_wait_than_a_person_could_judge(daemon: Running, monkeypatch: pytest.MonkeyPatch) -> None:
