@@ -74,3 +74,13 @@ async def another(daemon: Running, *scopes: str, kind: str = "person", **context
     key = await daemon.admin.post("/v1/keys", json={"name": "k", "scopes": scopes, "identity_id": who})
     assert key.status == 201, key.body
     return Person(daemon.admin.with_key(key.json["key"]), who, where.json["id"])
+
+
+async def edited(daemon: Running, file: Path) -> None:
+    """Another version of a plugin, once the daemon serves it."""
+    where = f"/plugins/{file.stem}"
+    before = (await daemon.admin.get(where)).json["digest"]
+    file.write_text(file.read_text() + "# other\n")
+    async with asyncio.timeout(10):
+        while (await daemon.admin.get(where)).json["digest"] == before:
+            await asyncio.sleep(0.01)

@@ -11,7 +11,7 @@ from orchestrator.contracts.errors import ApprovalRequired
 from orchestrator.contracts.queries import QueryRequest
 from orchestrator.governance.commands import admissions
 from orchestrator.testing.daemons import Answered, Client, Running
-from tests.integration.authority_rig import another, opened, operator_of
+from tests.integration.authority_rig import another, edited, opened, operator_of
 
 ASK = {"text": "shout {{hello}} there", "params": {"n": 2**60, "text": "mine", "deep": {"a": [1, {"b": None}]}}}
 
@@ -195,12 +195,7 @@ async def test_a_plugin_that_changed_meanwhile_is_asked_for_anew(daemon: Running
     """R2-11."""
     operator = await operator_of(daemon)
     where, command = await asked(daemon.keyless)
-    file = tmp_path / "plugins" / "loud.py"
-    before = (await daemon.admin.get("/plugins/loud")).json["digest"]
-    file.write_text(file.read_text() + "# other\n")
-    async with asyncio.timeout(10):
-        while (await daemon.admin.get("/plugins/loud")).json["digest"] == before:
-            await asyncio.sleep(0.01)
+    await edited(daemon, tmp_path / "plugins" / "loud.py")
     await operator.ask("POST", f"{command}/approve", {"approved": True})
     async with asyncio.timeout(10):
         while await operator.status(command) != "awaiting_approval":

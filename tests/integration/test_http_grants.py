@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.testing.daemons import Running
-from tests.integration.authority_rig import Person, another, opened, operator_of
+from tests.integration.authority_rig import Person, another, edited, opened, operator_of
 
 SHOUT = {"capabilities": [{"name": "shout", "version": "1.2.0"}]}
 FREE = {"constraints": {"requiredApprovals": False}}
@@ -213,12 +213,7 @@ async def test_a_plugin_that_changed_since_it_was_planned_is_not_run(person, dae
     """R2-11: by version a grant covers the new file; what was planned is the old one."""
     await granted(person)
     command, _ = await person.planned(DO, **FREE)
-    file = tmp_path / "plugins" / "loud.py"
-    before = (await daemon.admin.get("/plugins/loud")).json["digest"]
-    file.write_text(file.read_text() + "# other\n")
-    async with asyncio.timeout(10):
-        while (await daemon.admin.get("/plugins/loud")).json["digest"] == before:
-            await asyncio.sleep(0.01)
+    await edited(daemon, tmp_path / "plugins" / "loud.py")
     refused = await person.ask("POST", f"{command}/execute")
     assert (refused.status, refused.json["code"]) == (409, "plan_changed")
     assert (await person.ask("POST", f"{command}/plan")).status == 201
