@@ -19,7 +19,7 @@ from orchestrator.config.load import judge
 from orchestrator.config.places import checkout, places
 from orchestrator.contracts import errors
 from orchestrator.contracts.callers import Caller, Scope
-from orchestrator.contracts.errors import Forbidden, StartRefused, Unavailable
+from orchestrator.contracts.errors import ApprovalRequired, Forbidden, StartRefused, Unavailable
 from orchestrator.contracts.queries import QueryRequest
 from orchestrator.daemon.compose import Daemon, build
 from orchestrator.docker_manager import DockerManager
@@ -102,7 +102,8 @@ class Brain:
     async def handle_query(self, query: dict[str, Any]) -> dict[str, Any]:
         """Answer `{"text", "intent"?, "params"?, "plugin"?}` with the object of `POST /query`.
 
-        Refusals raise the same `OrchestratorError` wherever they are made: here, or by the daemon.
+        Refusals raise the same `OrchestratorError` wherever they are made: here, or by the daemon. So does what a
+        person has to approve first, `ApprovalRequired`, with `id` and `command_id` in its `extra` (X-01).
         """
         try:
             request = QueryRequest.model_validate(query)
@@ -148,6 +149,8 @@ class Brain:
             raise Forbidden("a daemon holds the state directory: make keys with `orchestrator keys create`")
         async with self._session.post("/query", json=request.model_dump(exclude_defaults=True)) as response:
             body: dict[str, Any] = await response.json(content_type=None)
+            if response.status == ApprovalRequired.status:
+                raise ApprovalRequired("a person has to approve it first", extra=body)
             if response.status >= 400:
                 raise errors.of_problem(body)
             return body

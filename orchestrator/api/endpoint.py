@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 from orchestrator.api.rooms import Rooms
 from orchestrator.contracts.callers import Caller, Scope
-from orchestrator.contracts.errors import Invalid
+from orchestrator.contracts.errors import ApprovalRequired, Invalid
 from orchestrator.governance.identities import Context
 
 
@@ -136,6 +136,8 @@ class Endpoint:
     """Whether the handler reads the body's bytes itself; `body` is then for the interface's description."""
     query: tuple[str, ...] = ()
     """Names of the query parameters that it takes, beside those of a list."""
+    awaits: bool = False
+    """Whether it answers 202 where a person has to be asked first."""
 
 
 def endpoint(
@@ -156,6 +158,7 @@ def endpoint(
     query: tuple[str, ...] = (),
     body_code: str = "invalid",
     raw: bool = False,
+    awaits: bool = False,
 ) -> Callable[[F], F]:
     """Declare an endpoint; the first line of the function's docstring is its summary."""
 
@@ -179,6 +182,7 @@ def endpoint(
             body_code,
             raw,
             query,
+            awaits,
         )
         return handler
 
@@ -202,3 +206,9 @@ def json_answer(value: Any, status: int = 200, headers: dict[str, str] | None = 
     else:
         data = value if isinstance(value, bytes) else pydantic_core.to_json(value, inf_nan_mode="null")
     return web.Response(status=status, body=data, headers={"Content-Type": _JSON, **(headers or {})})
+
+
+def awaiting(required: ApprovalRequired, path: str) -> web.Response:
+    """What waits for a person, and where it will be answered (CONTRACT 2)."""
+    waits = {"id": required.extra["id"], "status": required.code, "command_id": required.extra["command_id"]}
+    return json_answer(waits, required.status, {"Location": f"{path}/{waits['id']}"})

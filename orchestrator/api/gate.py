@@ -118,8 +118,9 @@ class Gate:
         headers = call.request.headers
         try:
             return await self._rooms.identities.acting(
-                call.caller, headers.get("x-identity-id"), headers.get("x-context-id")
-            )
+                call.caller, headers.get("x-identity-id"), headers.get("x-context-id"),
+                four_eyes=self._rooms.governance.four_eyes,
+            )  # fmt: skip
         except OrchestratorError as fault:
             await self._record_refusal(call, fault)
             raise
@@ -191,7 +192,7 @@ class Gate:
         if endpoint.scope is not None and not caller.may(endpoint.scope):
             fault = Forbidden(f"the key lacks the scope {endpoint.scope.value}")
             entry = Entry(
-                "request.refused", request.path[:200], caller.owner, fault.code, _facts(request, caller), caller.owner
+                "request.refused", _path(request), caller.owner, fault.code, _facts(request, caller), caller.owner
             )
             self._rooms.journal.note(entry)
             raise fault
@@ -234,7 +235,7 @@ class Gate:
     async def _record_refusal(self, call: Call, fault: OrchestratorError) -> None:
         data = {**_facts(call.request, call.caller), "detail": fault.detail[:500]}
         await self._rooms.journal.record(
-            Entry("request.refused", call.request.path[:200], call.caller.owner, fault.code, data, call.caller.owner)
+            Entry("request.refused", _path(call.request), call.caller.owner, fault.code, data, call.caller.owner)
         )
 
     def _refusal(self, request: web.Request, fault: OrchestratorError) -> web.Response:
@@ -254,7 +255,12 @@ def _rate_headers(limit: int, left: int, full_in_s: float) -> dict[str, str]:
 
 
 def _facts(request: web.Request, caller: Caller) -> dict[str, Any]:
-    return {"method": request.method, "path": request.path[:200], "key_id": caller.key_id, "peer": request.remote}
+    return {"method": request.method, "path": _path(request), "key_id": caller.key_id, "peer": request.remote}
+
+
+def _path(request: web.Request) -> str:
+    """A path as it is written down: short, and without what a database does not keep."""
+    return request.path[:200].replace("\x00", "\ufffd")
 
 
 def _secret(request: web.Request) -> str | None:

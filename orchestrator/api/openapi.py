@@ -37,6 +37,14 @@ class Problem(View):
     errors: list[FieldFault] | None = None
 
 
+class Awaiting(View):
+    """What waits for a person (CONTRACT 2)."""
+
+    id: str
+    status: str
+    command_id: str
+
+
 class Interface:
     """The document of some endpoints, made when it is first asked for: no start need wait for it."""
 
@@ -56,7 +64,7 @@ OPENAPI: web.AppKey[Interface] = web.AppKey("openapi", Interface)
 def document(endpoints: Iterable[Endpoint], version: str) -> dict[str, Any]:
     """The OpenAPI document of these endpoints."""
     known = list(endpoints)
-    models: dict[type[BaseModel], None] = {Problem: None}
+    models: dict[type[BaseModel], None] = {Problem: None, Awaiting: None}
     for e in known:
         models.update({m: None for m in (e.body, e.answer) if m is not None})
     inputs = {e.body for e in known if e.body is not None}
@@ -93,7 +101,11 @@ def _operation(e: Endpoint, path: str, refs: dict[type[BaseModel], Any]) -> dict
         "summary": e.summary,
         "tags": [subject],
         "parameters": _parameters(e, path),
-        "responses": {str(e.status): _success(e, refs), "default": _problem(e, refs)},
+        "responses": {
+            str(e.status): _success(e, refs),
+            **({"202": _awaiting(refs)} if e.awaits else {}),
+            "default": _problem(e, refs),
+        },
     }
     if e.body is not None:
         operation["requestBody"] = {"required": True, "content": {e.media_type: {"schema": refs[e.body]}}}
@@ -131,6 +143,11 @@ def _success(e: Endpoint, refs: dict[type[BaseModel], Any]) -> dict[str, Any]:
         members = {"items": {"type": "array", "items": schema}, "next": {"type": ["string", "null"]}}
         schema = {"type": "object", "required": ["items", "next"], "properties": members}
     return {"description": e.summary, "content": {"application/json": {"schema": schema}}}
+
+
+def _awaiting(refs: dict[type[BaseModel], Any]) -> dict[str, Any]:
+    told = "A person has to approve it first; it is answered at `Location` then."
+    return {"description": told, "content": {"application/json": {"schema": refs[Awaiting]}}}
 
 
 def _problem(e: Endpoint, refs: dict[type[BaseModel], Any]) -> dict[str, Any]:

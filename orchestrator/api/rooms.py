@@ -10,8 +10,10 @@ from orchestrator.audit.reading import AuditReader
 from orchestrator.contracts.profiles import ProfileView
 from orchestrator.governance.commands.results import Results
 from orchestrator.governance.commands.service import Commands
+from orchestrator.governance.contexts import Contexts
 from orchestrator.governance.couriers import Couriers
 from orchestrator.governance.executions import Executions
+from orchestrator.governance.granting import Granting
 from orchestrator.governance.halts import Halts
 from orchestrator.governance.identities import Identities
 from orchestrator.governance.incidents import Incidents
@@ -41,6 +43,8 @@ class Rooms:
     journal: Journal
     audit: AuditReader
     identities: Identities
+    granting: Granting
+    contexts: Contexts
     keys: Keys
     executions: Executions
     sessions: Sessions

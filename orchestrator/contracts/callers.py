@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
 
+from orchestrator.contracts.costs import Quota
 from orchestrator.contracts.executions import Kernel
 
 
@@ -27,7 +28,8 @@ class Caller:
     """One authenticated caller, for the length of one request.
 
     `owner` is what its creations belong to: its identity's id, or `LOOPBACK`. `kernel` is what its key demands of the
-    sandbox: with `separate`, its code runs behind a kernel of its own or not at all.
+    sandbox: with `separate`, its code runs behind a kernel of its own or not at all. `quota` is the most that its key
+    may spend.
     """
 
     owner: str
@@ -36,6 +38,7 @@ class Caller:
     key_id: str | None = None
     source: Literal["http", "plugin", "python", "daemon"] = "http"
     kernel: Kernel = "shared"
+    quota: Quota | None = None
 
     def may(self, scope: Scope) -> bool:
         """Whether its key carries `scope`."""

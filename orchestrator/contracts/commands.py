@@ -25,7 +25,7 @@ class Constraints(Camel):
     max_budget: Usd | None = Field(None, description="US dollars.")
     max_duration: Annotated[int, Field(ge=1, le=MAX_DURATION_MS)] | None = Field(None, description="Milliseconds.")
     required_approvals: bool = Field(
-        True, description="A person is asked either way: standing grants are not consulted for commands yet."
+        True, description="False: steps that a standing grant covers need nobody's approval; each takes a use of it."
     )
 
 
@@ -193,6 +193,8 @@ class StepView(View):
     params: JsonObject
     error: str | None
     category: str | None = Field(None, description="Of a step that failed: one of R4-48's six.")
+    request: Any = Field(None, description="Of a query, execution or session that waits: what it asks for.")
+    grant_id: str | None = Field(None, description="The grant of which it took a use, if it did.")
     output_reference: JsonObject | None = None
     output: Any = None
 

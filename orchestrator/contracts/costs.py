@@ -1,9 +1,9 @@
 """What things cost: tokens and US dollars. Dollars are decimal text on the wire and never binary fractions (X-15)."""
 
 from decimal import ROUND_CEILING, Decimal
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, PlainSerializer
+from pydantic import Field, PlainSerializer, model_validator
 
 from orchestrator.contracts.model import Model
 
@@ -37,6 +37,20 @@ class Cost(Model):
     def of(cls, micros: int, tokens: int) -> "Cost":
         """A cost as the store keeps it."""
         return cls(usd=Decimal(micros) / MICRO, tokens=tokens)
+
+
+class Quota(Model):
+    """The most that a key may spend by the hour, day or month of UTC; dollars, tokens or both."""
+
+    usd: Usd | None = None
+    tokens: Tokens | None = None
+    per: Literal["hour", "day", "month"] = "day"
+
+    @model_validator(mode="after")
+    def _of_something(self) -> Self:
+        if self.usd is None and self.tokens is None:
+            raise ValueError("say `usd`, `tokens` or both")
+        return self
 
 
 class Bound(Model):

@@ -34,6 +34,13 @@ class OrchestratorError(Exception):
         self.headers = headers or {}
 
 
+class ApprovalRequired(OrchestratorError):
+    """No fault: a person has to be asked first (CONTRACT 2). `extra` has the `id` of what waits and `command_id`."""
+
+    status = 202
+    default_code = "awaiting_approval"
+
+
 class Malformed(OrchestratorError):
     """The body is not what its media type says."""
 

@@ -6,7 +6,10 @@ from pydantic import Field
 
 from orchestrator.contracts.model import Model, Name, View
 
-Status = Literal["queued", "running", "ok", "error", "signal", "timeout", "oom", "output_limit", "cancelled", "infra"]
+Status = Literal[
+    "awaiting_approval", "queued", "running", "ok", "error", "signal", "timeout", "oom", "output_limit",
+    "cancelled", "infra",
+]  # fmt: skip
 Positive = Annotated[int, Field(ge=1)]
 # Least values alone: the most is the profile's to say, and a limit above it has an error code of its own.
 LimitName = Literal[

@@ -35,7 +35,7 @@ class Session(View):
     """A session as it is now. An ended one answers 410 to everything but reading this."""
 
     id: str
-    status: Literal["idle", "running", "ended"]
+    status: Literal["awaiting_approval", "idle", "running", "ended"]
     profile: str
     language: str = "python"
     subject: str | None = None

@@ -25,15 +25,18 @@ from orchestrator.contracts.callers import Scope
 from orchestrator.daemon import lock
 from orchestrator.daemon.posting import Poster
 from orchestrator.daemon.services import PluginServices
+from orchestrator.governance.commands.admissions import Admissions
 from orchestrator.governance.commands.aftercare import Aftercare
 from orchestrator.governance.commands.calls import Calls
 from orchestrator.governance.commands.planning import Planning
 from orchestrator.governance.commands.results import Results
 from orchestrator.governance.commands.runner import Runner
 from orchestrator.governance.commands.service import Commands
+from orchestrator.governance.contexts import Contexts
 from orchestrator.governance.couriers import Couriers
 from orchestrator.governance.execution_log import ExecutionLog
 from orchestrator.governance.executions import Executions
+from orchestrator.governance.granting import Granting
 from orchestrator.governance.grants import Grants
 from orchestrator.governance.halts import Halts
 from orchestrator.governance.identities import Identities, Identity
@@ -45,6 +48,7 @@ from orchestrator.governance.plans.service import Plans
 from orchestrator.governance.plans.telling import PlanJournal
 from orchestrator.governance.policies import finding
 from orchestrator.governance.policies.policies import Policies
+from orchestrator.governance.quotas import Quotas
 from orchestrator.governance.sessions import Sessions
 from orchestrator.governance.webhooks import Webhooks
 from orchestrator.host.calls import HANDLE
@@ -102,7 +106,7 @@ async def build(configuration: Configuration, places: Places) -> AsyncIterator[D
         incidents, halts = Incidents(store, journal), Halts(store, journal)
         await halts.open()
         office = PermitOffice(clock, settings.governance.permit_ttl_s, incidents.forged)
-        grants = Grants(store, journal, office, clock)
+        grants = Grants(store, journal, office, clock, settings.governance)
         await grants.open(operator)
 
         sandbox = Sandbox(
@@ -118,7 +122,12 @@ async def build(configuration: Configuration, places: Places) -> AsyncIterator[D
         )
         await sandbox.start()
         stack.push_async_callback(sandbox.close)
-        executions = Executions(sandbox, grants, ExecutionLog(journal, store, blobs), halts, clock, metrics, supervisor)
+        quotas = Quotas(store)
+        await quotas.open()
+        execution_log = ExecutionLog(journal, store, blobs)
+        executions = Executions(
+            sandbox, grants, quotas, halts, execution_log, clock, metrics, supervisor, settings.governance
+        )
         await executions.open()
         stack.push_async_callback(executions.drain, 0)
         sessions = Sessions(sandbox, sandbox.sessions, executions, grants, halts, journal, store, clock, supervisor)
@@ -145,7 +154,18 @@ async def build(configuration: Configuration, places: Places) -> AsyncIterator[D
         await host.start()
         stack.push_async_callback(host.close)
         desk = Desk(
-            host, bus, grants, halts, journal, store, blobs, clock, metrics, settings.routing, settings.governance
+            host,
+            bus,
+            grants,
+            quotas,
+            halts,
+            journal,
+            store,
+            blobs,
+            clock,
+            metrics,
+            settings.routing,
+            settings.governance,
         )
         services.desk = desk
         bus.serve(HANDLE, host.handle_message)
@@ -163,8 +183,11 @@ async def build(configuration: Configuration, places: Places) -> AsyncIterator[D
         await aftercare.open()
         supervisor.root("commands.aftercare", aftercare.keep_going())
         results = Results(store, journal, blobs, planning, aftercare)
-        commands = Commands(store, told, planning, runner, aftercare, halts, clock, settings.governance)
+        commands = Commands(store, told, planning, runner, aftercare, halts, clock, supervisor, settings.governance)
         plans = Plans(store, told, blobs, commands, clock, settings.governance, policies)
+        executions.withdraw = sessions.withdraw = commands.withdraw
+        desk.admissions = executions.admissions = sessions.admissions = Admissions(store, blobs, planning, operator.id)
+        calls.performers |= {"query": desk.perform, "execution": executions.perform, "session": sessions.perform}
         await commands.open()
         supervisor.root("commands.expiry", commands.keep_expiring())
 
@@ -188,6 +211,8 @@ async def build(configuration: Configuration, places: Places) -> AsyncIterator[D
             journal=journal,
             audit=AuditReader(store, partial(known, anchors, journal)),
             identities=identities,
+            granting=Granting(store, journal, grants, identities, four_eyes=settings.governance.four_eyes),
+            contexts=Contexts(store, journal, identities, clock),
             keys=keys,
             executions=executions,
             sessions=sessions,

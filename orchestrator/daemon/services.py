@@ -40,7 +40,7 @@ class PluginServices:
         if self.desk is not None:
             self.desk.set_out(call.query_id)
         caller = dataclasses.replace(call.caller, source="plugin")
-        outcome = await self._executions.run(request, caller, query_id=call.query_id)
+        outcome = await self._executions.run(request, caller, query_id=call.query_id, under=call.permit)
         return outcome.model_dump(mode="json")
 
     async def query(self, call: Call, text: str, fields: Mapping[str, Any]) -> dict[str, Any]:

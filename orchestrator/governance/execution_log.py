@@ -7,7 +7,7 @@ import asyncio
 from typing import Any
 
 import pydantic_core
-from sqlalchemy import bindparam, select, update
+from sqlalchemy import bindparam, delete, select, update
 
 from orchestrator.audit.entries import Entry
 from orchestrator.audit.journal import Journal
@@ -84,6 +84,14 @@ class ExecutionLog:
         told = {**_summary(row), "status": "infra", "reason": reason}
         await self._finish(Execution.model_validate(told), entry)
 
+    async def request(self, request_ref: str) -> bytes:
+        """A request as it was kept."""
+        return await self._blobs.get(request_ref)
+
+    async def forget(self, execution_id: str) -> None:
+        """Take away the row of an execution that is begun anew; the audit keeps what it says of it."""
+        await self._store.write(lambda tx: _delete(tx, execution_id))
+
     async def refused(
         self, execution_id: str, caller: Caller, facts: dict[str, Any], fault: OrchestratorError, permit: Permit | None
     ) -> None:
@@ -152,6 +160,10 @@ def _insert(tx: Tx, rows: list[dict[str, Any]]) -> None:
 def _update(tx: Tx, rows: list[dict[str, Any]]) -> None:
     """Of rows that are there: an end is written only when the beginning is durable."""
     tx.execute(_ENDED, rows)
+
+
+def _delete(tx: Tx, execution_id: str) -> None:
+    tx.execute(delete(executions).where(executions.c.id == execution_id))
 
 
 def _summary(row: Any) -> dict[str, Any]:

@@ -4,15 +4,24 @@ Whoever wants code run, a client, a plugin or the Python interface, comes throug
 """
 
 import asyncio
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol, TypeVar
 
 from orchestrator.contracts.callers import Caller
+from orchestrator.contracts.costs import Cost
 from orchestrator.contracts.errors import NotFound, OrchestratorError
 from orchestrator.contracts.executions import Execution, ExecutionRequest, Limits, OutputName, Progress
+from orchestrator.contracts.model import JsonObject
 from orchestrator.contracts.permits import Permit
+from orchestrator.governance import prices
+from orchestrator.governance.commands.admissions import Admissions, stands
+from orchestrator.governance.commands.admitted import caller_of
+from orchestrator.governance.commands.bases import Basis
 from orchestrator.governance.execution_log import ExecutionLog
-from orchestrator.governance.grants import EXECUTE, Grants
+from orchestrator.governance.grants import EXECUTE, Grants, NoGrant
 from orchestrator.governance.halts import Halts
+from orchestrator.governance.quotas import Hold, Quotas
+from orchestrator.governance.settings import GovernanceSettings
 from orchestrator.kernel.clock import Clock, rfc3339
 from orchestrator.kernel.ids import new_id
 from orchestrator.kernel.metrics import Metrics
@@ -29,6 +38,8 @@ class Admitted(Protocol):
     def limits(self) -> Limits: ...
 
 
+Withdraw = Callable[[str, str, str], Awaitable[None]]
+"""Cancels a command, in whose name and why."""
 AdmittedT = TypeVar("AdmittedT", bound=Admitted)
 
 
@@ -67,6 +78,7 @@ class Running:
         self.accepted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._until_accepted = {"queued", "written"}
         self.task: asyncio.Task[Execution | OrchestratorError] | None = None
+        self.hold: Hold | None = None
 
     def status(self, status: str) -> None:
         """It is `queued`, or `running`."""
@@ -105,17 +117,21 @@ class Executions:
     """Governed executions, running and past."""
 
     def __init__(
-        self, sandbox: SandboxPort[Any], grants: Grants, log: ExecutionLog, halts: Halts, clock: Clock,
-        metrics: Metrics, supervisor: Supervisor,
+        self, sandbox: SandboxPort[Any], grants: Grants, quotas: Quotas, halts: Halts, log: ExecutionLog, clock: Clock,
+        metrics: Metrics, supervisor: Supervisor, settings: GovernanceSettings,
     ) -> None:  # fmt: skip
         self._sandbox = sandbox
         self._grants = grants
+        self._quotas = quotas
+        self._settings = settings
         self._log = log
         self._halts = halts
         self._clock = clock
         self._metrics = metrics
         self._supervisor = supervisor
         self._running: dict[str, Running] = {}
+        self.admissions: Admissions | None = None
+        self.withdraw: Withdraw | None = None
 
     async def open(self) -> None:
         """Say of executions that a dead daemon left behind what is true of them."""
@@ -131,23 +147,30 @@ class Executions:
             self._sandbox.cancel(execution_id)
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def run(self, request: ExecutionRequest, caller: Caller, *, query_id: str | None = None) -> Execution:
+    def stop(self, owner: str) -> None:
+        """End all that runs for an identity."""
+        for running in [one for one in self._running.values() if one.caller.owner == owner]:
+            self._sandbox.cancel(running.id)
+
+    async def run(
+        self, request: ExecutionRequest, caller: Caller, *, query_id: str | None = None, under: Permit | None = None
+    ) -> Execution:
         """Run code for a caller. Refusals raise; whatever the code did is an `Execution`.
 
-        A caller that is cancelled takes the program down with it.
+        `under` is the permit of the plugin that runs it. A caller that is cancelled takes the program down with it.
         """
-        running, permit, facts = await self._permitted(request, caller, query_id)
+        running, permit, facts = await self._permitted(request, caller, query_id, under)
         return await self._run(running, permit, facts)
 
     async def start(
         self, request: ExecutionRequest, caller: Caller, listener: Progress | None = None, *,
-        session_id: str | None = None,
+        session_id: str | None = None, under: Permit | None = None,
     ) -> Running:  # fmt: skip
         """Begin to run code, and answer when it has a place in the queue and is written down.
 
-        Refusals raise if they come by then.
+        `under` is the permit of the session. Refusals raise if they come by then.
         """
-        running, permit, facts = await self._permitted(request, caller, None)
+        running, permit, facts = await self._permitted(request, caller, None, under, waits=session_id is None)
         running.listener, running.session_id = listener, session_id
         facts |= {"session_id": session_id} if session_id else {}
         running.task = self._supervisor.child("execution", self._end(running, permit, facts))
@@ -157,6 +180,17 @@ class Executions:
             raise fault
         return running
 
+    async def perform(self, admission: JsonObject, basis: Basis) -> bytes:
+        """Run what a person has approved; its `Execution`, as JSON. Raises what keeps it from starting."""
+        request = ExecutionRequest.model_validate_json(await self._log.request(admission["request_ref"]))
+        caller, execution_id = caller_of(admission), admission["id"]
+        await self._log.forget(execution_id)  # an earlier attempt
+        running = Running(execution_id, self._sandbox.admit(request), caller, admission["created_at"])
+        permit = self._grants.resting_on(basis, EXECUTE, execution_id, caller)
+        facts = {"key_id": caller.key_id, "query_id": None, "source": caller.source, "permit_id": permit.id}
+        outcome = await self._run(running, permit, {**facts, "approved_by": permit.approved_by})
+        return outcome.model_dump_json().encode()
+
     async def cancel(self, execution_id: str, caller: Caller) -> Execution:
         """End an execution and answer how it ended; one that has ended stays as it is. Raises `NotFound`."""
         running = self._running.get(execution_id)
@@ -165,14 +199,23 @@ class Executions:
         if running is not None:
             self._sandbox.cancel(execution_id)
             await running.ended.wait()
-        return await self._log.get(execution_id, caller)
+        command = None if self.admissions is None else await self.admissions.find(execution_id, caller)
+        if command is not None and self.withdraw is not None and stands(command):
+            await self.withdraw(command["id"], caller.owner, "cancelled by who asked")
+        return await self.get(execution_id, caller)
 
     async def get(self, execution_id: str, caller: Caller) -> Execution:
         """One execution with its outputs. Raises `NotFound` for another's, too."""
         running = self._running.get(execution_id)
         if running is not None and caller.sees(running.caller.owner):
             return running.view()
-        return await self._log.get(execution_id, caller)
+        try:
+            return await self._log.get(execution_id, caller)
+        except NotFound:
+            command = None if self.admissions is None else await self.admissions.find(execution_id, caller)
+            if command is None:
+                raise
+            return _waiting(execution_id, command)
 
     async def page(
         self, caller: Caller, *, limit: int, before: str | None = None, subject: str | None = None
@@ -185,25 +228,37 @@ class Executions:
         return rows
 
     async def _permitted(
-        self, request: ExecutionRequest, caller: Caller, query_id: str | None
-    ) -> tuple[Running, Permit, dict[str, Any]]:
+        self, request: ExecutionRequest, caller: Caller, query_id: str | None, under: Permit | None = None,
+        *, waits: bool = False,
+    ) -> tuple[Running, Permit, dict[str, Any]]:  # fmt: skip
+        """What is admitted and allowed. Raises `ApprovalRequired` where it `waits` for a person, else `NoGrant`."""
         facts: dict[str, Any] = {"key_id": caller.key_id, "query_id": query_id, "source": caller.source}
-        execution_id, created_at = new_id(), rfc3339(self._clock.now())
+        execution_id, created_at, hold = new_id(), rfc3339(self._clock.now()), None
         try:
             admitted = self._sandbox.admit(request)
-            if query_id is None:  # what a query that runs wants run is its own way to its end
+            if query_id is None and under is None:  # what runs comes to its end, with the code that it wants run
                 self._halts.check()
-            permit = self._grants.permit(EXECUTE, execution_id, caller)
+            most = prices.most_of_code(admitted.limits, len(request.cases or [1]), self._settings)
+            hold = await self._quotas.admit(caller, most)
+            permit = await self._grants.execution_permit(execution_id, caller, request.isolation, most, under)
+        except NoGrant as missing:
+            self._quotas.settle(hold, Cost())
+            if self.admissions is None or not waits:
+                await self._log.refused(execution_id, caller, facts, missing, None)
+                raise
+            raise await self.admissions.execution(execution_id, request, caller, most, created_at) from None
         except OrchestratorError as fault:
+            self._quotas.settle(hold, Cost())
             await self._log.refused(execution_id, caller, facts, fault, None)
             raise
         running = Running(execution_id, admitted, caller, created_at)
+        running.hold = hold
         facts |= {"permit_id": permit.id, "approved_by": permit.approved_by}
         return running, permit, facts
 
     async def _run(self, running: Running, permit: Permit, facts: dict[str, Any]) -> Execution:
         """Run it while its start is being written down; it counts as ended when its end is."""
-        caller = running.caller
+        caller, cost = running.caller, Cost()
         self._running[running.id] = running
         begun = self._log.begin(
             running.id, running.created_at, running.request, running.admitted.limits, caller, permit, facts
@@ -214,6 +269,8 @@ class Executions:
                 running.id, running.admitted, owner=caller.owner, key_id=caller.key_id, permit=permit, progress=running,
                 session_id=running.session_id,
             )  # fmt: skip
+            if running.hold is not None:
+                cost = prices.of_code(outcome, running.admitted.limits, self._settings)
             await begun
             outcome = running.complete(outcome)
             await self._log.finish(outcome, running.admitted.limits, caller, permit, facts)
@@ -222,6 +279,7 @@ class Executions:
             await self._log.refused(running.id, caller, facts, fault, permit)
             raise
         finally:
+            self._quotas.settle(running.hold, cost)
             del self._running[running.id]
             running.ended.set()
         self._metrics.executions.labels(outcome.status, running.request.isolation).inc()
@@ -241,3 +299,14 @@ class Executions:
             self._sandbox.cancel(running.id)
         else:
             running.written()
+
+
+def _waiting(execution_id: str, command: Mapping[Any, Any]) -> Execution:
+    """An execution that waits for a person, or that he has refused."""
+    told = {"id": execution_id, "created_at": command["asked_at"]}
+    if not stands(command):
+        code = command["decision"] or command["status"]
+        return Execution(**told, status="cancelled", reason=f"It was not run: its command {command['id']} was {code}.")
+    approved = command["status"] in ("approved", "executing")
+    why = f"The command {command['id']} awaits a person's approval."
+    return Execution(**told, status="queued") if approved else Execution(**told, status="awaiting_approval", reason=why)

@@ -10,6 +10,7 @@ from sqlalchemy import insert, select, update
 from orchestrator.audit.entries import Entry
 from orchestrator.audit.journal import Journal
 from orchestrator.contracts.callers import Caller, Scope
+from orchestrator.contracts.costs import Quota
 from orchestrator.contracts.errors import Invalid, NotFound
 from orchestrator.contracts.executions import Kernel
 from orchestrator.governance.identities import Identities
@@ -34,6 +35,8 @@ class Key:
     expires_at: str | None
     revoked_at: str | None
     kernel: Kernel
+    active: bool = True
+    quota: Quota | None = None
 
     def as_json(self) -> dict[str, Any]:
         """The key as `GET /v1/keys` lists it."""
@@ -46,6 +49,8 @@ class Key:
             "expires_at": self.expires_at,
             "revoked_at": self.revoked_at,
             "kernel": self.kernel,
+            "active": self.active,
+            "quota": None if self.quota is None else self.quota.model_dump(mode="json", exclude_none=True),
         }
 
 
@@ -65,16 +70,18 @@ class Keys:
         self._by_hash = {row["hash"]: _key(row) for row in rows}
 
     def caller(self, secret: str) -> Caller | None:
-        """The caller behind a key, or None if it is unknown, revoked or expired."""
+        """The caller behind a key, or None if it is unknown, revoked, expired, or it or its identity is off."""
         key = self._by_hash.get(sha256_hex(secret.encode("utf-8", "surrogatepass")))
-        if key is None or key.revoked_at is not None:
+        if key is None or key.revoked_at is not None or not key.active:
             return None
         if key.expires_at is not None and key.expires_at <= rfc3339(self._clock.now()):
             return None
         identity = self._identities.get(key.identity_id)
-        if identity is None:
+        if identity is None or not identity.active:
             return None
-        return Caller(owner=identity.id, kind=identity.kind, scopes=key.scopes, key_id=key.id, kernel=key.kernel)
+        return Caller(
+            owner=identity.id, kind=identity.kind, scopes=key.scopes, key_id=key.id, kernel=key.kernel, quota=key.quota
+        )
 
     def list(self) -> list[Key]:
         """All keys, newest first, revoked ones too."""
@@ -89,6 +96,7 @@ class Keys:
         *,
         expires_at: datetime | None = None,
         kernel: Kernel = "shared",
+        quota: Quota | None = None,
         secret: str | None = None,
     ) -> tuple[Key, str]:
         """Make a key; it and its secret, which cannot be had again. Raises `Invalid` for an identity there is not."""
@@ -106,11 +114,19 @@ class Keys:
             "expires_at": rfc3339(expires_at) if expires_at else None,
             "revoked_at": None,
             "kernel": kernel,
+            "active": True,
+            "quota": None if quota is None else quota.model_dump(mode="json", exclude_none=True),
         }
 
         def work(tx: Tx) -> tuple[None, list[Entry]]:
             tx.execute(insert(keys), row)
-            data = {"name": name, "scopes": row["scopes"], "identity_id": identity_id, "kernel": kernel}
+            data = {
+                "name": name,
+                "scopes": row["scopes"],
+                "identity_id": identity_id,
+                "kernel": kernel,
+                "quota": row["quota"],
+            }
             return None, [Entry("key.created", str(row["id"]), actor, data=data, owner=identity_id)]
 
         await self._journal.write(work)
@@ -119,9 +135,7 @@ class Keys:
 
     async def revoke(self, key_id: str, actor: str) -> Key:
         """End a key at once and for good; a second time is the same as once. Raises `NotFound`."""
-        digest, key = next(((d, k) for d, k in self._by_hash.items() if k.id == key_id), (None, None))
-        if digest is None or key is None:
-            raise NotFound("no such key")
+        digest, key = self._find(key_id)
         if key.revoked_at is None:
             now, facts = rfc3339(self._clock.now()), (key.name, key.identity_id)
 
@@ -130,8 +144,28 @@ class Keys:
                 return None, [Entry("key.revoked", key_id, actor, data={"name": facts[0]}, owner=facts[1])]
 
             await self._journal.write(work)
-            key = self._by_hash[digest] = replace(key, revoked_at=now)
+            key = self._by_hash[digest] = replace(self._by_hash[digest], revoked_at=now)
         return key
+
+    async def switch(self, key_id: str, active: bool, actor: str) -> Key:
+        """Switch a key off, or on again, with effect at once. Raises `NotFound`."""
+        digest, key = self._find(key_id)
+        if key.active != active:
+            topic = "key.activated" if active else "key.deactivated"
+
+            def work(tx: Tx) -> tuple[None, list[Entry]]:
+                tx.execute(update(keys).where(keys.c.id == key_id).values(active=active))
+                return None, [Entry(topic, key_id, actor, data={"active": active}, owner=key.identity_id)]
+
+            await self._journal.write(work)
+            key = self._by_hash[digest] = replace(self._by_hash[digest], active=active)
+        return key
+
+    def _find(self, key_id: str) -> tuple[str, Key]:
+        for digest, key in self._by_hash.items():
+            if key.id == key_id:
+                return digest, key
+        raise NotFound("no such key")
 
 
 def _key(row: Any) -> Key:
@@ -144,4 +178,6 @@ def _key(row: Any) -> Key:
         expires_at=row["expires_at"],
         revoked_at=row["revoked_at"],
         kernel=row["kernel"],
+        active=row["active"],
+        quota=Quota.model_validate(row["quota"]) if row["quota"] else None,
     )

@@ -1,21 +1,26 @@
 """Governed sessions: opened on a permit, written down when they open and end, each piece an execution of its own."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Protocol
 
-from sqlalchemy import RowMapping, Select, insert, select, update
+from sqlalchemy import RowMapping, Select, delete, insert, select, update
 
 from orchestrator.audit.entries import Entry
 from orchestrator.audit.journal import Journal
 from orchestrator.contracts.callers import Caller, Scope
+from orchestrator.contracts.costs import Cost
 from orchestrator.contracts.errors import Gone, Invalid, NotFound
 from orchestrator.contracts.executions import ExecutionRequest, LimitsRequest, Progress
+from orchestrator.contracts.model import JsonObject
 from orchestrator.contracts.permits import Permit
 from orchestrator.contracts.sessions import PieceRequest, Session, SessionFile, SessionRequest
-from orchestrator.governance.executions import Executions, Running
-from orchestrator.governance.grants import EXECUTE, Grants
+from orchestrator.governance.commands.admissions import Admissions, stands
+from orchestrator.governance.commands.admitted import caller_of
+from orchestrator.governance.commands.bases import Basis
+from orchestrator.governance.executions import Executions, Running, Withdraw
+from orchestrator.governance.grants import EXECUTE, Grants, NoGrant
 from orchestrator.governance.halts import Halts
 from orchestrator.kernel.clock import Clock, rfc3339
 from orchestrator.kernel.ids import new_id
@@ -84,6 +89,9 @@ class Sessions:
         self._clock = clock
         self._supervisor = supervisor
         self._writing: set[asyncio.Task[None]] = set()
+        self._permits: dict[str, Permit] = {}
+        self.admissions: Admissions | None = None
+        self.withdraw: Withdraw | None = None
 
     async def load(self) -> None:
         """Say of sessions that a dead daemon left open that they have ended."""
@@ -96,11 +104,38 @@ class Sessions:
         self._live.end_all("The daemon ended.")
         await asyncio.gather(*self._writing, return_exceptions=True)
 
+    async def stop(self, owner: str) -> None:
+        """End all sessions of an identity."""
+        live = select(sessions.c.id).where(sessions.c.owner == owner, sessions.c.ended_at.is_(None))
+        for session_id in await self._store.read(lambda tx: tx.execute(live).scalars().all()):
+            self._live.end(session_id, "The identity was switched off.")
+
     async def open(self, request: SessionRequest, caller: Caller) -> Session:
         """Open a session for a caller."""
         self._halts.check()
-        session_id, created_at = new_id(), rfc3339(self._clock.now())
-        permit = self._grants.permit(EXECUTE, session_id, caller)
+        session_id, created_at, most = new_id(), rfc3339(self._clock.now()), Cost(tokens=1)
+        try:
+            permit = await self._grants.execution_permit(session_id, caller, "container", most)
+        except NoGrant:
+            if self.admissions is None:
+                raise
+            raise await self.admissions.session(session_id, request, caller, most, created_at) from None
+        return await self._open(session_id, created_at, request, caller, permit)
+
+    async def perform(self, admission: JsonObject, basis: Basis) -> bytes:
+        """Open a session that a person has approved, and the code in it; as JSON. Raises what hinders it."""
+        assert self.admissions is not None
+        request = SessionRequest.model_validate_json(await self.admissions.request(admission))
+        caller, session_id = caller_of(admission), admission["id"]
+        earlier = delete(sessions).where(sessions.c.id == session_id)  # of an attempt in which a daemon died
+        await self._store.write(lambda tx: tx.execute(earlier) and None)
+        permit = self._grants.resting_on(basis, EXECUTE, session_id, caller)
+        opened = await self._open(session_id, rfc3339(self._clock.now()), request, caller, permit)
+        return opened.model_dump_json().encode()
+
+    async def _open(
+        self, session_id: str, created_at: str, request: SessionRequest, caller: Caller, permit: Permit
+    ) -> Session:
         await self._sandbox.open_session(session_id, request, permit=permit)
         row = {
             "id": session_id, "owner": caller.owner, "profile": request.profile, "subject": request.subject,
@@ -114,11 +149,18 @@ class Sessions:
             return None, [entry]
 
         await self._journal.write(work)
+        self._permits[session_id] = permit
         return self._view({**row, "ended_at": None})
 
     async def get(self, session_id: str, caller: Caller) -> Session:
         """One session, ended or not. Raises `NotFound` for another's, too."""
-        return self._view(await self._row(session_id, caller))
+        try:
+            return self._view(await self._row(session_id, caller))
+        except NotFound:
+            command = None if self.admissions is None else await self.admissions.find(session_id, caller)
+            if command is None or self.admissions is None:
+                raise
+            return _waiting(session_id, command, await self.admissions.of(command))
 
     async def page(self, caller: Caller, *, limit: int, before: str | None, subject: str | None) -> list[Session]:
         """Sessions, newest first."""
@@ -133,10 +175,16 @@ class Sessions:
 
     async def end(self, session_id: str, caller: Caller) -> Session:
         """End a session and forget all that it kept; one that has ended stays as it is."""
-        await self._row(session_id, caller)
+        if (await self.get(session_id, caller)).status == "awaiting_approval":
+            await self._withdraw(session_id, caller)
         if self._live.end(session_id, "Ended by its client."):
             await asyncio.gather(*self._writing)
         return await self.get(session_id, caller)
+
+    async def _withdraw(self, session_id: str, caller: Caller) -> None:
+        command = None if self.admissions is None else await self.admissions.find(session_id, caller)
+        if command is not None and self.withdraw is not None:
+            await self.withdraw(command["id"], caller.owner, "withdrawn by who asked")
 
     async def start(
         self, session_id: str, piece: PieceRequest, caller: Caller, listener: Progress | None = None
@@ -154,7 +202,9 @@ class Sessions:
         request = ExecutionRequest.model_validate(
             {**piece.model_dump(), "profile": row["profile"], "subject": row["subject"], "limits": limits}
         )
-        return await self._executions.start(request, caller, listener, session_id=session_id)
+        return await self._executions.start(
+            request, caller, listener, session_id=session_id, under=self._permits.get(session_id)
+        )
 
     async def files(self, session_id: str, caller: Caller) -> list[SessionFile]:
         """The plain files in its working directory."""
@@ -178,6 +228,7 @@ class Sessions:
 
     def ended(self, session_id: str, reason: str) -> None:
         """The sandbox's word that a session has ended by itself, or unused."""
+        self._permits.pop(session_id, None)
         task = self._supervisor.child("session.ended", self._write_end(session_id, None, reason))
         self._writing.add(task)
         task.add_done_callback(self._writing.discard)
@@ -222,3 +273,13 @@ class Sessions:
         busy, pieces, left_s = state
         expires = rfc3339(self._clock.now() + timedelta(seconds=left_s))
         return Session(**told, status="running" if busy else "idle", executions=pieces, expires_at=expires)
+
+
+def _waiting(session_id: str, command: Mapping[Any, Any], admission: JsonObject) -> Session:
+    """A session that waits for a person, or that he has refused."""
+    told = {"id": session_id, "profile": admission["profile"], "created_at": command["asked_at"], "ttl_s": 0}
+    if stands(command):
+        why = f"The command {command['id']} awaits a person's approval."
+        return Session(**told, status="awaiting_approval", reason=why)
+    code = command["decision"] or command["status"]
+    return Session(**told, status="ended", reason=f"It was not opened: its command {command['id']} was {code}.")

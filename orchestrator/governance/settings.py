@@ -3,7 +3,7 @@
 from pydantic import Field
 
 from orchestrator.contracts.callers import Scope
-from orchestrator.contracts.model import Model
+from orchestrator.contracts.model import Model, Name
 
 
 class GovernanceSettings(Model):
@@ -19,6 +19,13 @@ class GovernanceSettings(Model):
     )
     approval_ttl_s: float = Field(
         86_400.0, gt=0, le=31_536_000, description="How long a person has to approve. Then the answer is no."
+    )
+    four_eyes: bool = Field(
+        False,
+        description="Approvals and grants are another person's than the one who asked. He sees what awaits him.",
+    )
+    ungranted_plugins: list[Name] = Field(
+        [], description="Plugins that the default grant leaves out: a query to one waits for a person, or a grant."
     )
     lock_lease_s: float = Field(60.0, gt=0, description="How long a scope lock outlives a daemon that died with it.")
     estimated_cpu_s: float = Field(1.0, gt=0, description="What a step is estimated to take, if its plugin may.")

@@ -5,6 +5,7 @@ route -> scope of the intent -> permit -> `ask` the host -> answer kept and writ
 
 import asyncio
 from dataclasses import dataclass, field
+from functools import partial
 from math import inf
 from typing import Any
 
@@ -15,18 +16,34 @@ from orchestrator.audit.entries import Entry
 from orchestrator.audit.journal import Journal
 from orchestrator.bus.port import Bus
 from orchestrator.contracts.callers import Caller
-from orchestrator.contracts.errors import Forbidden, Invalid, NotFound, OrchestratorError, Unauthenticated
+from orchestrator.contracts.costs import Cost
+from orchestrator.contracts.errors import (
+    ApprovalRequired,
+    Forbidden,
+    Invalid,
+    NotFound,
+    OrchestratorError,
+    Unauthenticated,
+)
 from orchestrator.contracts.model import JsonObject
 from orchestrator.contracts.permits import Permit
 from orchestrator.contracts.queries import QueryRequest, Route
-from orchestrator.governance.grants import Grants
+from orchestrator.governance import prices
+from orchestrator.governance.commands import admitted
+from orchestrator.governance.commands.admissions import Admissions, stands
+from orchestrator.governance.commands.bases import Basis
+from orchestrator.governance.grant_uses import Use
+from orchestrator.governance.grants import Grants, NoGrant
 from orchestrator.governance.halts import Halts
+from orchestrator.governance.quotas import Hold, Quotas
 from orchestrator.governance.settings import GovernanceSettings
+from orchestrator.host import tables
 from orchestrator.host.calls import HANDLE, Call, HandleMessage, Reply
 from orchestrator.host.host import Host
 from orchestrator.kernel.clock import Clock, rfc3339
 from orchestrator.kernel.ids import new_id
 from orchestrator.kernel.metrics import Metrics
+from orchestrator.routing import waiting
 from orchestrator.routing.router import Router
 from orchestrator.routing.settings import RoutingSettings
 from orchestrator.storage.blobs import Blobs
@@ -54,6 +71,8 @@ class _Trip:
     plugin: str | None = None
     route: Route | None = None
     permit: Permit | None = None
+    hold: Hold | None = None
+    admitted: bool = False
     departure: list[Entry] = field(default_factory=list)
 
 
@@ -65,6 +84,7 @@ class Desk:
         host: Host,
         bus: Bus,
         grants: Grants,
+        quotas: Quotas,
         halts: Halts,
         journal: Journal,
         store: Store,
@@ -77,6 +97,7 @@ class Desk:
         self._host = host
         self._bus = bus
         self._grants = grants
+        self._quotas = quotas
         self._halts = halts
         self._journal = journal
         self._store = store
@@ -85,6 +106,7 @@ class Desk:
         self._metrics = metrics
         self._settings = settings
         self._governance = governance
+        self.admissions: Admissions | None = None
         self._under_way: dict[str, _Trip] = {}
         self._router = Router(host.table(), settings)
 
@@ -105,7 +127,9 @@ class Desk:
         trip = _Trip(new_id(), request, caller, rfc3339(now), self._clock.monotonic(), parent, depth, deadline)
         self._under_way[trip.id] = trip
         try:
-            answer = await self._travel(trip)
+            return await self._travel(trip)
+        except ApprovalRequired:
+            raise
         except OrchestratorError as fault:
             fault.extra["id"] = trip.id  # of a plugin's own query that failed, the one that the client asked
             await self._failed(trip, fault)
@@ -114,20 +138,44 @@ class Desk:
             await self._failed(trip, OrchestratorError("a defect of the daemon"))
             raise
         finally:
+            self._settle(trip)
             del self._under_way[trip.id]
-        return answer
 
-    async def get(self, query_id: str, caller: Caller) -> bytes:
-        """A query's answer as it was given, or where it is now. Raises `NotFound`."""
+    async def get(self, query_id: str, caller: Caller) -> tuple[bytes, bool]:
+        """A query's answer as it was given, or where it is now; whether a person is, or was, waited for and it goes on.
+
+        Raises `NotFound`.
+        """
         trip = self._under_way.get(query_id)
         if trip is not None and caller.sees(trip.caller.owner):
-            return pydantic_core.to_json(self._view(trip, "running"))
+            return pydantic_core.to_json(self._view(trip, "running")), trip.admitted
         row = await self._store.read(
             lambda tx: tx.execute(select(queries).where(queries.c.id == query_id)).mappings().first()
         )
-        if row is None or not caller.sees(row["owner"]):
+        if row is not None and caller.sees(row["owner"]):
+            return await self._blobs.get(row["answer_ref"]), False
+        command = None if self.admissions is None else await self.admissions.find(query_id, caller)
+        if command is None:
             raise NotFound("no such query")
-        return await self._blobs.get(row["answer_ref"])
+        return pydantic_core.to_json(waiting.view(query_id, command)), stands(command)
+
+    async def perform(self, admission: JsonObject, basis: Basis) -> bytes:
+        """Answer a query that a person has approved. Raises what its plugin raises; it is written down either way."""
+        request = QueryRequest.model_validate_json(await self._blobs.get(admission["request_ref"]))
+        trip = _Trip(
+            admission["id"], request, admitted.caller_of(admission), admission["created_at"], self._clock.monotonic(),
+            None, 0, inf, admission["plugin"], Route.model_validate(admission["route"]), admitted=True,
+        )  # fmt: skip
+        await self._store.write(lambda tx: waiting.forget(tx, trip.id))  # of an earlier attempt
+        self._under_way[trip.id] = trip
+        try:
+            trip.permit = self._grants.resting_on(basis, admission["permit_for"], trip.id, trip.caller)
+            return await self._visit(trip)
+        except OrchestratorError as fault:
+            await self._failed(trip, fault)
+            raise
+        finally:
+            del self._under_way[trip.id]
 
     def rank(self, text: str) -> list[tuple[str, float]]:
         """The plugins that fit a text, best first. Raises `Forbidden` (`capability_disabled`) for what is denied."""
@@ -161,17 +209,60 @@ class Desk:
                 f"{trip.plugin} has effects that a person accepts or that are undone: ask for it by POST /v1/commands",
                 code="approval_required",
             )
-        trip.permit = await self._grants.plugin_permit(trip.plugin, plugin.digest, trip.id, caller)
+        if caller.quota is not None:
+            trip.hold = await self._quotas.admit(caller, self._estimate(plugin))
+        try:
+            use = partial(self._use, trip, plugin)
+            trip.permit = await self._grants.plugin_permit(plugin.name, plugin.digest, trip.id, caller, use)
+        except NoGrant:
+            if self.admissions is None or trip.depth or caller.source == "plugin":
+                raise
+            raise await self._waits(trip, plugin) from None
+        return await self._visit(trip)
+
+    async def _waits(self, trip: _Trip, plugin: tables.Entry) -> ApprovalRequired:
+        """Put a query to a person."""
+        assert self.admissions is not None
+        assert trip.route is not None
+        self._quotas.settle(trip.hold, Cost())
+        trip.hold = None
+        capability = waiting.capability(plugin, trip.request.intent)
+        details = {
+            "plugin": plugin.name, "permit_for": plugin.capability, "created_at": trip.created_at,
+            "route": trip.route.model_dump(mode="json"),
+        }  # fmt: skip
+        required = await self.admissions.query(trip.id, trip.request, trip.caller, capability, details)
+        self._count(trip, required.code)
+        return required
+
+    async def _visit(self, trip: _Trip) -> bytes:
+        """Ask the plugin, on the strength of the permit."""
+        assert trip.plugin is not None
+        assert trip.permit is not None
         trip.departure = _departure(trip)
         later = asyncio.get_running_loop().call_later(_SOON_S, self._set_out, trip)
         message = HandleMessage(
-            trip.plugin, self._plugin_request(trip), Call(trip.id, caller, trip.permit, trip.deadline)
+            trip.plugin, self._plugin_request(trip), Call(trip.id, trip.caller, trip.permit, trip.deadline)
         )
         try:
             reply: Reply = await self._bus.ask(HANDLE, message)
         finally:
             later.cancel()
         return await self._arrived(trip, reply)
+
+    def _estimate(self, plugin: tables.Entry) -> Cost:
+        return prices.estimate_of_call(plugin.timeout_s, self._governance)
+
+    def _use(self, trip: _Trip, plugin: tables.Entry) -> Use:
+        """What a grant would have to cover; asked for only where the default one does not cover it."""
+        return waiting.use(plugin, trip.request.intent, self._estimate(plugin), trip.caller)
+
+    def _settle(self, trip: _Trip) -> None:
+        """Book what a query cost on the quota of its key; one that never reached its plugin cost nothing."""
+        if trip.hold is None:
+            return
+        seconds = self._clock.monotonic() - trip.started
+        self._quotas.settle(trip.hold, Cost() if trip.permit is None else prices.of_call(seconds, self._governance))
 
     def _check_intent(self, intent: str | None, caller: Caller) -> None:
         """An intent carries the scope of what it does, through every door (CONTRACT 1)."""

@@ -14,6 +14,7 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     text,
+    true,
 )
 
 from orchestrator.storage import aftermath
@@ -117,6 +118,7 @@ identities = Table(
     Column("kind", String(20), nullable=False),
     Column("name", String(200), nullable=False),
     Column("created_at", Time, nullable=False),
+    Column("active", Boolean, nullable=False, server_default=true()),
 )
 
 contexts = Table(
@@ -142,6 +144,8 @@ keys = Table(
     Column("expires_at", Time),
     Column("revoked_at", Time),
     Column("kernel", String(20), nullable=False, server_default="shared"),
+    Column("active", Boolean, nullable=False, server_default=true()),
+    Column("quota", JSON),
 )
 
 grants = Table(
@@ -158,7 +162,13 @@ grants = Table(
     Column("granted_by", Id, nullable=False),
     Column("created_at", Time, nullable=False),
     Column("revoked_at", Time),
+    Column("identity_id", Id),
+    Column("cap_micros", BigInteger),
+    Column("cap_tokens", BigInteger),
+    Column("spent_micros", BigInteger, nullable=False, server_default="0"),
+    Column("spent_tokens", BigInteger, nullable=False, server_default="0"),
 )
+"""`identity_id` is whose calls a grant covers, null for everybody's; the caps are those of `budget_total`."""
 
 commands = Table(
     "commands",
@@ -238,6 +248,7 @@ execution_plans = Table(
     Column("error", String(4000)),
     Column("skip_reason", String(40)),
     Column("category", String(20)),
+    Column("grant_id", Id),
     UniqueConstraint("command_id", "step_index"),
     one_of("status", STEP_STATUSES),
     Index("idx_plans_command", "command_id"),
@@ -276,6 +287,18 @@ attempts = Table(
     Column("outcome", String(40)),
 )
 """The write-ahead journal of steps: a row before an attempt begins, its outcome after it (REQUIREMENTS 3.1)."""
+
+admissions = Table(
+    "admissions",
+    METADATA,
+    Column("id", Id, primary_key=True),
+    Column("kind", String(20), nullable=False),
+    Column("command_id", Id, ForeignKey("commands.id", ondelete="CASCADE"), nullable=False),
+    Column("owner", Id, nullable=False),
+    Column("created_at", Time, nullable=False),
+    Index("admissions_command", "command_id", unique=True),
+)
+"""Queries and executions that no grant covers, by their own ids, each with the command that waits for a person."""
 
 approvals = Table(
     "approvals",

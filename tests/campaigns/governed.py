@@ -62,10 +62,11 @@ class World:
     @classmethod
     async def new(cls, daemon: Running, bound: Bound | None = None) -> "World":
         """A world in which so much may be spent."""
-        context = Context(new_id(), daemon.daemon.operator.id, "personal", bound or Bound())
+        own = daemon.daemon.operator.id
+        context = Context(new_id(), own, "personal", own, own)
         row = {
             "id": context.id, "identity_id": context.identity_id, "sphere": context.sphere, "active": True,
-            "budget_scope": context.bound.model_dump(mode="json"), "created_at": "2026-01-01T00:00:00.000Z",
+            "budget_scope": (bound or Bound()).model_dump(mode="json"), "created_at": "2026-01-01T00:00:00.000Z",
         }  # fmt: skip
         await daemon.daemon.rooms.store.write(lambda tx: tx.execute(insert(schema.contexts), row) and None)
         return cls(daemon, context)

@@ -174,3 +174,50 @@ class TestDoctor:
         assert done.code == 1
         assert rows["daemon"]["state"] == "mend"
         assert (rows["audit"]["state"], "(draining)" in rows["audit"]["detail"]) == ("mend", True)
+
+
+async def test_grants_are_made_listed_and_revoked(start_daemon: Start) -> None:
+    """CONTRACT 8: `--json` everywhere, wrong use is 2, what the daemon refuses is 1."""
+    there = of(await start_daemon({"echo.py": ECHO}))
+    digest = "d" * 64
+    made = await orchestrator(
+        "grants", "create", "echo@1.0", f"echo@{digest}", "--uses", "3", "--tokens", "9", "--usd-per-use", "0.5",
+        "--sandbox", "cell", "--expires-at", "2099-01-01T00:00:00Z", "--json", environ=there,
+    )  # fmt: skip
+    assert made.code == 0, made.err
+    told = json.loads(made.out)
+    assert told["capabilities"] == [{"name": "echo", "version": "1.0"}, {"name": "echo", "digest": digest}]
+    assert (told["uses_left"], told["budget_total"], told["budget_per_use"]) == (3, {"tokens": 9}, {"usd": "0.5"})
+    alone = await orchestrator("grants", "create", "echo@1.0", environ=there)
+    assert "grants revoke" in alone.err
+    listed = json.loads((await orchestrator("grants", "list", "--json", environ=there)).out)
+    assert [one["id"] for one in listed][:2] == [alone.out.strip(), told["id"]]
+    lines = (await orchestrator("grants", "list", environ=there)).out.splitlines()
+    assert lines[1].split("\t")[2] == f"echo@1.0, echo@{digest[:12]}"
+    gone = await orchestrator("grants", "revoke", told["id"], "--json", environ=there)
+    assert json.loads(gone.out)["revoked_at"] is not None
+    for words, code, why in (
+        (["create", "echo"], 2, "usage"), (["create", "echo@1", "--uses", "0"], 2, "invalid"),
+        (["revoke", "../keys"], 1, "not_found"), (["create"], 2, "usage"),
+    ):  # fmt: skip
+        refused = await orchestrator("grants", *words, "--json", environ=there)
+        assert (refused.code, refused.fault["code"]) == (code, why)
+
+
+async def test_a_key_is_made_for_another_identity_and_with_a_quota(start_daemon: Start) -> None:
+    running = await start_daemon({"echo.py": ECHO})
+    service = await running.admin.post("/v1/identities", json={"kind": "service", "name": "ci"})
+    words = ["ci", "--scope", "query", "--identity", service.json["id"], "--tokens-per-day", "1", "--json"]
+    made = await orchestrator("keys", "create", *words, environ=of(running))
+    assert made.code == 0, made.err
+    told = json.loads(made.out)
+    assert (told["identity_id"], told["quota"]) == (service.json["id"], {"tokens": 1, "per": "day"})
+    codes = [(await orchestrator("query", "echo x", environ=of(running, told["key"]))).code for _ in range(2)]
+    assert codes == [0, 1]
+
+
+async def test_a_query_that_awaits_approval_is_exit_code_four(start_daemon: Start) -> None:
+    """CONTRACT 8."""
+    there = of(await start_daemon({"echo.py": ECHO}, governance__ungranted_plugins=["echo"]))
+    waits = await orchestrator("query", "echo x", "--json", environ=there)
+    assert (waits.code, waits.fault["code"]) == (4, "awaiting_approval")

@@ -6,17 +6,21 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import insert, select
 
 from orchestrator.audit.journal import Journal
 from orchestrator.audit.reading import AuditReader
 from orchestrator.bus.local import LocalBus
 from orchestrator.contracts.callers import LOOPBACK, Caller, Scope
+from orchestrator.contracts.costs import Cost
 from orchestrator.contracts.errors import Forbidden, Invalid, NotFound
-from orchestrator.governance.grants import EXECUTE, Grants, plugin_capability
+from orchestrator.governance.commands.bases import Basis
+from orchestrator.governance.grants import EXECUTE, Grants, NoGrant
 from orchestrator.governance.identities import Identities, Identity
 from orchestrator.governance.keys import Keys
 from orchestrator.governance.permits import PermitOffice
+from orchestrator.governance.settings import GovernanceSettings
+from orchestrator.host.tables import capability_of
 from orchestrator.kernel.clock import FakeClock
 from orchestrator.kernel.metrics import Metrics
 from orchestrator.kernel.tasks import Supervisor
@@ -51,7 +55,7 @@ async def opened(path: Path, supervisor: Supervisor) -> World:
     operator = await identities.open()
     held, office = Keys(store, journal, identities, clock), PermitOffice(clock, 60)
     await held.open()
-    allowed = Grants(store, journal, office, clock)
+    allowed = Grants(store, journal, office, clock, GovernanceSettings())
     await allowed.open(operator)
     return World(store, journal, clock, identities, operator, held, office, allowed)
 
@@ -135,6 +139,43 @@ async def test_a_permit_rests_on_a_grant_and_names_the_person(world: World) -> N
         world.grants.permit("email.send", "job", CALLER)
 
 
+async def revoke_default(world: World) -> None:
+    g = grants.c
+    (row,) = await world.store.read(
+        lambda tx: tx.execute(select(grants).where(g.kind == "default")).mappings().all()
+    )  # fmt: skip
+    world.grants.revoked({**row, "revoked_at": "2026-01-01T00:00:00.000Z"})
+
+
+async def test_what_a_person_approved_allows_the_code_that_it_runs_and_nothing_else_does(world: World) -> None:
+    """CONTRACT 5: an approved plugin's, or session's, code rests on the same approval where no default grant stands."""
+    await revoke_default(world)
+    with pytest.raises(NoGrant):
+        await world.grants.execution_permit("job", CALLER, "container", Cost(tokens=1))
+    approved = world.grants.resting_on(Basis("approval", "a", "p"), "plugin:x@d", "q", CALLER)
+    permit = await world.grants.execution_permit("job", CALLER, "container", Cost(tokens=1), approved)
+    assert (permit.basis, permit.basis_id, permit.approved_by) == ("approval", "a", "p")
+    granted = world.grants.resting_on(Basis("grant", "g", "p"), "plugin:x@d", "q", CALLER)
+    with pytest.raises(NoGrant):
+        await world.grants.execution_permit("job", CALLER, "container", Cost(tokens=1), granted)
+    row = {
+        "id": "g", "kind": "standing", "capabilities": [], "sandbox": "cell", "granted_by": world.operator.id,
+        "created_at": "2026-01-01T00:00:00.000Z",
+    }  # fmt: skip
+    await world.store.write(lambda tx: tx.execute(insert(grants), row) and None)
+    permit = await world.grants.execution_permit("job", CALLER, "cell", Cost(tokens=1), granted)
+    assert (permit.basis, permit.basis_id) == ("grant", "g")
+    with pytest.raises(NoGrant):
+        await world.grants.execution_permit("job", CALLER, "container", Cost(tokens=1), granted)
+
+
+async def test_a_revoked_default_grant_takes_the_plugins_files_with_it(world: World) -> None:
+    await world.grants.plugin_permit("echo", "d1", "q1", CALLER)
+    await revoke_default(world)
+    with pytest.raises(NoGrant):
+        await world.grants.plugin_permit("echo", "d1", "q2", CALLER)
+
+
 async def test_a_plugins_grant_is_bound_to_its_digest(world: World) -> None:
     """CONTRACT 3: the owner's standing approval."""
     first = await world.grants.plugin_permit("echo", "d1", "q1", CALLER)
@@ -142,7 +183,7 @@ async def test_a_plugins_grant_is_bound_to_its_digest(world: World) -> None:
     changed = await world.grants.plugin_permit("echo", "d2", "q3", CALLER)
     assert first.basis_id == again.basis_id != changed.basis_id
     with pytest.raises(Forbidden):
-        world.office.check(first, plugin_capability("echo", "d2"), "q1")
+        world.office.check(first, capability_of("echo", "d2"), "q1")
     rows = await world.store.read(lambda tx: tx.execute(select(grants)).mappings().all())
     assert [r["capabilities"] for r in rows if r["kind"] == "plugin_file"] == [
         [{"name": "plugin:echo", "digest": "d1"}], [{"name": "plugin:echo", "digest": "d2"}],

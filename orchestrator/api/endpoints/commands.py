@@ -67,7 +67,7 @@ async def get_plan(call: Call) -> web.Response:
 
 @endpoint(
     "POST", ONE + "/approve", scope=Scope.APPROVE, governed=True, body=ApproveCommand, answer=CommandView,
-    codes=("approval_expired", "plan_changed", "person_required", "illegal_transition"),
+    codes=("approval_expired", "plan_changed", "person_required", "four_eyes", "illegal_transition"),
 )  # fmt: skip
 async def approve(call: Call) -> web.Response:
     """Approve the plan that was shown; with `approved` false, refuse it."""

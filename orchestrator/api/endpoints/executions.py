@@ -9,10 +9,10 @@ from typing import Any
 from aiohttp import web
 
 from orchestrator.api import connections, sse
-from orchestrator.api.endpoint import Call, endpoint, json_answer
+from orchestrator.api.endpoint import Call, awaiting, endpoint, json_answer
 from orchestrator.api.problems import Refusal, document
 from orchestrator.contracts.callers import Scope
-from orchestrator.contracts.errors import Invalid, OrchestratorError
+from orchestrator.contracts.errors import ApprovalRequired, Invalid, OrchestratorError
 from orchestrator.contracts.executions import Execution, ExecutionRequest, OutputName, Progress
 from orchestrator.governance.executions import Running
 
@@ -27,12 +27,16 @@ Start = Callable[[Progress | None], Awaitable[Running]]
     scope=Scope.EXECUTE,
     body=ExecutionRequest,
     answer=Execution,
-    codes=("limit_above_profile", "queue_full", "sandbox_unavailable", "halted"),
+    codes=("limit_above_profile", "queue_full", "sandbox_unavailable", "halted", "no_grant", "budget_exceeded"),
     query=("stream",),
+    awaits=True,
 )
 async def run(call: Call) -> web.StreamResponse:
     """Run a program; 200 whatever it did. `Prefer: respond-async` answers 202 at once, `?stream=sse` streams output."""
-    return await answered(call, lambda listener: call.rooms.executions.start(call.body, call.caller, listener))
+    try:
+        return await answered(call, lambda listener: call.rooms.executions.start(call.body, call.caller, listener))
+    except ApprovalRequired as required:
+        return awaiting(required, PATH)
 
 
 async def answered(call: Call, start: Start) -> web.StreamResponse:

@@ -2,9 +2,10 @@
 
 from aiohttp import web
 
-from orchestrator.api.endpoint import Call, endpoint, json_answer
+from orchestrator.api.endpoint import Call, awaiting, endpoint, json_answer
 from orchestrator.api.endpoints.executions import answered
 from orchestrator.contracts.callers import Scope
+from orchestrator.contracts.errors import ApprovalRequired
 from orchestrator.contracts.executions import Execution
 from orchestrator.contracts.sessions import PieceRequest, Session, SessionFile, SessionRequest
 
@@ -17,11 +18,14 @@ _CODES = ("session_ended", "sandbox_unavailable", "queue_full")
 
 @endpoint(
     "POST", PATH, scope=Scope.EXECUTE, body=SessionRequest, answer=Session, status=201,
-    codes=("limit_above_profile", "queue_full", "sandbox_unavailable", "halted"),
+    codes=("limit_above_profile", "queue_full", "sandbox_unavailable", "halted", "no_grant"), awaits=True,
 )  # fmt: skip
 async def opening(call: Call) -> web.Response:
     """Open a session."""
-    session = await call.rooms.sessions.open(call.body, call.caller)
+    try:
+        session = await call.rooms.sessions.open(call.body, call.caller)
+    except ApprovalRequired as required:
+        return awaiting(required, PATH)
     return json_answer(session, 201, {"Location": f"{PATH}/{session.id}"})
 
 

@@ -1,6 +1,6 @@
 """Make and end API keys."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -31,6 +31,9 @@ def listing(as_json: AsJson = False) -> None:
 def create(
     name: Annotated[str, typer.Argument(help="What the key is for.")],
     scope: Annotated[list[Scope], typer.Option(help="What it may do; may be repeated.")],
+    identity: Annotated[str | None, typer.Option(help="Whose key it is; your own if absent.")] = None,
+    tokens_per_day: Annotated[int | None, typer.Option(help="The most tokens that it may cost a day.")] = None,
+    usd_per_day: Annotated[str | None, typer.Option(help="The most dollars that it may cost a day.")] = None,
     expires_at: Annotated[str | None, typer.Option(help="RFC 3339, such as 2027-01-01T00:00:00Z.")] = None,
     separate_kernel: Annotated[bool, typer.Option(help="Its code runs behind a kernel of its own or not.")] = False,
     as_json: AsJson = False,
@@ -39,8 +42,11 @@ def create(
 
     Example: orchestrator keys create ci --scope query --scope execute
     """
-    body = {"name": name, "scopes": scope, **({"expires_at": expires_at} if expires_at else {})}
+    body: dict[str, Any] = {"name": name, "scopes": scope, **({"expires_at": expires_at} if expires_at else {})}
     body |= {"kernel": "separate"} if separate_kernel else {}
+    body |= {"identity_id": identity} if identity else {}
+    quota = {name: most for name, most in (("tokens", tokens_per_day), ("usd", usd_per_day)) if most is not None}
+    body |= {"quota": {**quota, "per": "day"}} if quota else {}
     made = client.call("POST", "/v1/keys", body)
     if as_json:
         show(made, as_json)

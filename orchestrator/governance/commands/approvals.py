@@ -5,13 +5,13 @@ sweeper: every statement compares the deadline itself. A refusal is answered and
 is to be committed first.
 """
 
-from sqlalchemy import RowMapping, insert, select, update
+from sqlalchemy import RowMapping, func, insert, select, update
 
 from orchestrator.contracts.callers import Caller
 from orchestrator.contracts.errors import Conflict, Forbidden
 from orchestrator.kernel.ids import new_id
 from orchestrator.storage.port import Tx
-from orchestrator.storage.schema import approvals
+from orchestrator.storage.schema import approvals, identities
 
 
 def person_of(caller: Caller) -> str:
@@ -40,6 +40,19 @@ def current(tx: Tx, command_id: str) -> RowMapping | None:
     """The newest approval of a command, whatever its state."""
     query = select(approvals).where(approvals.c.command_id == command_id).order_by(approvals.c.id.desc()).limit(1)
     return tx.execute(query).mappings().first()
+
+
+def require_another(tx: Tx, requested_by: str, person: str) -> None:
+    """Raise `Forbidden` (`four_eyes`) where it is the requester who would approve, and say what would do (X-26)."""
+    if person != requested_by:
+        return
+    i = identities.c
+    others = select(func.count()).where(i.kind == "person", i.active, i.id != person)
+    if tx.execute(others).scalar_one():
+        told = "ask another person, with a key of scope approve"
+    else:
+        told = "there is no other yet: make one with POST /v1/identities, a context and a key of scope approve for him"
+    raise Forbidden(f"governance.four_eyes: whoever asked does not approve; {told}", code="four_eyes")
 
 
 def approve(tx: Tx, approval_id: str, digest: str, person: str, now: str, notes: str | None) -> Conflict | None:

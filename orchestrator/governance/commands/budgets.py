@@ -32,11 +32,21 @@ def reserve(tx: Tx, command_id: str, wanted: Cost, bounds: Mapping[str, Bound]) 
     on then.
     """
     for scope, most in bounds.items():
-        bound(tx, scope, most)
-        if not _take(tx, scope, wanted):
-            raise _exceeded(tx, scope, wanted)
+        hold(tx, scope, wanted, most)
         row = {"command_id": command_id, "scope": scope, "micros": wanted.micros, "tokens": wanted.tokens}
         tx.execute(insert(reservations), row)
+
+
+def hold(tx: Tx, scope: str, wanted: Cost, most: Bound) -> None:
+    """Take an amount from one scope, of which so much may be spent. Raises `Invalid` (`budget_exceeded`)."""
+    bound(tx, scope, most)
+    if not _take(tx, scope, wanted):
+        raise _exceeded(tx, scope, wanted)
+
+
+def settle(tx: Tx, scope: str, held: Cost, used: Cost) -> None:
+    """Book what was used in place of what was taken by `hold`."""
+    _move(tx, scope, held.micros, held.tokens, used)
 
 
 def spend(tx: Tx, command_id: str, used: Cost) -> bool:

@@ -1,5 +1,6 @@
 """Doing one step's work: the capability is called with a permit that rests on the approval (R4-08, R4-45)."""
 
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pydantic_core
@@ -11,6 +12,7 @@ from orchestrator.contracts.errors import Invalid
 from orchestrator.contracts.model import JsonObject
 from orchestrator.contracts.values import size_of
 from orchestrator.governance.commands import effects
+from orchestrator.governance.commands.bases import Basis
 from orchestrator.governance.commands.drafts import DraftStep
 from orchestrator.governance.local import LocalCapabilities
 from orchestrator.governance.permits import PermitOffice
@@ -24,6 +26,8 @@ from orchestrator.storage.blobs import Blobs
 from orchestrator.storage.port import Store, Tx
 
 LONGEST_S = 86_400.0
+Performer = Callable[[JsonObject, Basis], Awaitable[bytes]]
+"""Does what was admitted after all, on a person's approval, and answers what it answered, JSON as UTF-8."""
 
 
 class Calls:
@@ -38,8 +42,13 @@ class Calls:
         self._office = office
         self._local = local
         self._clock = clock
+        self.performers: dict[str, Performer] = {}
 
-    async def call(self, row: RowMapping, approval: RowMapping, step: DraftStep, scope: Scope) -> bytes:
+    async def perform(self, admission: JsonObject, basis: Basis) -> bytes:
+        """Answer a query, or run a program, that had to wait for a person. Raises what it raises."""
+        return await self.performers[admission["kind"]](admission, basis)
+
+    async def call(self, row: RowMapping, basis: Basis, step: DraftStep, scope: Scope) -> bytes:
         """Call a step's capability and answer its output, JSON as UTF-8. A param `text` is the text of its request.
 
         Raises what the host raises, and `Invalid` (`step_input`, `step_output`) where a template has no value or the
@@ -54,11 +63,9 @@ class Calls:
             "text": text if isinstance(text, str) else step.step.description, "intent": capability.intent,
             "params": {name: params[name] for name in params if name != "text"}, "source": "command",
         }  # fmt: skip
-        call_id = request["id"] = await self._held(row, approval, step, request)
+        call_id = request["id"] = await self._held(row, basis, step, request)
         caller = Caller(row["identity_id"], "person", frozenset(), source="daemon")
-        permit = self._office.issue(
-            capability.permit_for, call_id, caller, "approval", approval["id"], approval["decided_by"]
-        )
+        permit = self._office.issue(capability.permit_for, call_id, caller, basis.kind, basis.id, basis.person)
         seconds = longest_s(step)
         if self._local.has(capability.permit_for):
             self._office.check(permit, capability.permit_for, call_id)
@@ -70,14 +77,14 @@ class Calls:
         _check(capability.output_schema, reply.value, "step_output", "the output")
         return reply.encoded
 
-    async def _held(self, row: RowMapping, approval: RowMapping, step: DraftStep, request: JsonObject) -> str:
+    async def _held(self, row: RowMapping, basis: Basis, step: DraftStep, request: JsonObject) -> str:
         """The id of the call. Where it has effects that may have to be undone, that they begin is on disk first."""
         if step.effects not in effects.KINDS:
             return new_id()
         (ref,), part = self._blobs.part(pydantic_core.to_json(request))
 
         def work(tx: Tx) -> str:
-            return effects.hold(tx, row, approval, step, ref, self._store.now(tx))
+            return effects.hold(tx, row, basis, step, ref, self._store.now(tx))
 
         return await self._store.submit(work, part)
 

@@ -1,8 +1,7 @@
 """A plan with all that an approval is bound to: tools and versions, what each step costs, budget and scope. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import Any
 
 from orchestrator.contracts.costs import Bound, Cost
@@ -10,7 +9,9 @@ from orchestrator.contracts.errors import Invalid
 from orchestrator.contracts.model import JsonObject
 from orchestrator.contracts.plans import Plan, PlanStep
 from orchestrator.contracts.plugins import Effects
+from orchestrator.governance import prices
 from orchestrator.governance.capabilities import Capabilities, Capability
+from orchestrator.governance.grant_uses import Use
 from orchestrator.governance.settings import GovernanceSettings
 from orchestrator.plans import canonical, content, validation
 from orchestrator.plans.faults import Fault
@@ -28,21 +29,27 @@ class DraftStep:
     step: PlanStep
     capability: Capability | None
     estimate: Cost
-    requires_approval: bool
 
     @property
     def effects(self) -> Effects:
         """What it does to the world."""
         return "pure" if self.capability is None else self.capability.effects
 
+    def use(self, identity: str, *, four_eyes: bool) -> Use | None:
+        """What a grant has to cover for this step; None where nothing is called."""
+        if self.capability is None:
+            return None
+        return use_of(self.capability, self.estimate, identity, four_eyes=four_eyes)
+
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A plan that can be approved."""
+    """A plan that can be approved. `admission` is the query or execution that it is for, where it is for one."""
 
     plan: Plan
     steps: list[DraftStep]
     estimate: Cost
+    admission: JsonObject | None = None
 
     @property
     def pure(self) -> bool:
@@ -90,22 +97,24 @@ def _without_a_model(plan: Plan) -> list[Fault]:
     ]
 
 
-def actual(seconds: float, gib: float, settings: GovernanceSettings) -> Cost:
-    """What a step cost that held a processor so long, with so much memory."""
-    return Cost(usd=Decimal(f"{seconds * (settings.cpu_s_usd + gib * settings.gib_s_usd):.9f}"), tokens=1)
+def use_of(capability: Capability, estimate: Cost, identity: str | None, *, four_eyes: bool = False) -> Use:
+    """One call of a capability, as a grant may cover it: by its skill, or by the plugin that has it."""
+    names = frozenset({capability.skill, capability.tool, f"plugin:{capability.tool}"})
+    return Use(names, capability.version, capability.digest, estimate, identity, four_eyes=four_eyes)
 
 
-def rows(draft: Draft, command_id: str, new_id: Any, now: str) -> list[dict[str, Any]]:
-    """The rows of `execution_plans`."""
+def rows(draft: Draft, command_id: str, new_id: Any, now: str, granted: Collection[int] = ()) -> list[dict[str, Any]]:
+    """The rows of `execution_plans`. Steps in `granted` need nobody's approval."""
     return [
         {
             "id": new_id(), "command_id": command_id, "step_index": one.index,
             "agent_id": one.capability.agent_id if one.capability else _NOBODY,
             "skill": one.step.name, "tool": one.capability.tool if one.capability else one.step.type,
             "estimated_tokens": one.estimate.tokens, "estimated_cost": one.estimate.model_dump(mode="json"),
-            "requires_approval": one.requires_approval, "status": "pending", "created_at": now,
+            "requires_approval": one.index not in granted, "status": "pending", "created_at": now,
             "step_id": one.step.id, "type": one.step.type, "effects": one.effects,
             "dependencies": needed(one.step), "error": None, "skip_reason": None, "category": None,
+            "grant_id": None,
         }
         for one in draft.steps
     ]  # fmt: skip
@@ -114,7 +123,8 @@ def rows(draft: Draft, command_id: str, new_id: Any, now: str) -> list[dict[str,
 def as_stored(draft: Draft) -> JsonObject:
     """What is kept of a draft, beside its rows: the plan, and which tool does each step."""
     tools = {one.step.id: one.capability.tool for one in draft.steps if one.capability}
-    return {"plan": draft.plan.model_dump(mode="json"), "tools": tools}
+    admitted = {} if draft.admission is None else {"admission": draft.admission}
+    return {"plan": draft.plan.model_dump(mode="json"), "tools": tools, **admitted}
 
 
 _NOBODY = "00000000-0000-0000-0000-000000000000"
@@ -126,5 +136,5 @@ def _priced(
     capability = None if step.type == "wait" else capabilities.get(step.name)
     if capability is not None and step.id in tools:
         capability = capabilities.require(step.name, tools[step.id])
-    seconds = 0.0 if capability is None else min(settings.estimated_cpu_s, capability.timeout_s)
-    return DraftStep(index, step, capability, actual(seconds, settings.estimated_gib, settings), requires_approval=True)
+    seconds = 0.0 if capability is None else capability.timeout_s
+    return DraftStep(index, step, capability, prices.estimate_of_call(seconds, settings))

@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import RowMapping, insert, select, update
 
 from orchestrator.contracts.plugins import Effects
+from orchestrator.governance.commands.bases import Basis
 from orchestrator.governance.commands.drafts import DraftStep
 from orchestrator.kernel.ids import new_id
 from orchestrator.storage.port import Tx
@@ -20,7 +21,7 @@ KINDS: tuple[Effects, ...] = ("compensated", "deferred")
 """Those that leave something to do after the step."""
 
 
-def hold(tx: Tx, row: RowMapping, approval: RowMapping, step: DraftStep, request_ref: str, now: str) -> str:
+def hold(tx: Tx, row: RowMapping, basis: Basis, step: DraftStep, request_ref: str, now: str) -> str:
     """Write that a step with effects begins; the id by which the plugin may know it again, the same in each attempt."""
     c = effects.c
     here = (c.command_id == row["id"], c.plan_version == row["plan_version"], c.step_index == step.index)
@@ -31,7 +32,7 @@ def hold(tx: Tx, row: RowMapping, approval: RowMapping, step: DraftStep, request
     made = {
         "id": new_id(), "command_id": row["id"], "step_index": step.index, "plan_version": row["plan_version"],
         "kind": step.effects, "state": "held", "tool": step.capability.tool, "permit_for": step.capability.permit_for,
-        "approval_id": approval["id"], "person": approval["decided_by"], "request_ref": request_ref,
+        "approval_id": basis.id, "person": basis.person, "request_ref": request_ref,
         "output_ref": None, "attempts": 0, "next_at": None, "fault": None, "created_at": now,
     }  # fmt: skip
     tx.execute(insert(effects), made)

@@ -39,6 +39,16 @@ def acquire(tx: Tx, scope: str, holder: str, mode: Mode, now: str, lease_until: 
     return token
 
 
+def require_free(tx: Tx, scope: str, now: str) -> None:
+    """Raise `Locked` where somebody holds the scope, shared or alone."""
+    query = select(scope_locks).where(scope_locks.c.scope == scope, scope_locks.c.lease_until > now)
+    if (holder := tx.execute(query).mappings().first()) is not None:
+        raise Locked(
+            f"the command {holder['holder']} holds the context: it can be changed when that has ended or is cancelled",
+            extra={"holder": holder["holder"], "lease_until": holder["lease_until"]},
+        )
+
+
 def renew(tx: Tx, scope: str, holder: str, token: int, now: str, lease_until: str) -> bool:
     """Hold a scope for longer; False where the lease is over or another token holds."""
     own = _own(scope, holder, token, now)

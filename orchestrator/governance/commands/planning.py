@@ -15,8 +15,19 @@ from orchestrator.contracts.costs import Bound, Cost
 from orchestrator.contracts.errors import Conflict, Invalid
 from orchestrator.contracts.model import JsonObject
 from orchestrator.contracts.plans import Plan
-from orchestrator.governance.capabilities import Capabilities
-from orchestrator.governance.commands import approvals, budgets, drafts, effects, machine, outputs, records
+from orchestrator.governance import contexts, quotas
+from orchestrator.governance.capabilities import Capabilities, Capability
+from orchestrator.governance.commands import (
+    admitted,
+    approvals,
+    bases,
+    budgets,
+    drafts,
+    effects,
+    machine,
+    outputs,
+    records,
+)
 from orchestrator.governance.commands.drafts import Draft
 from orchestrator.governance.commands.planner import Planner, Rank
 from orchestrator.governance.identities import Context
@@ -70,8 +81,10 @@ class Planning:
 
         Raises `NoCandidate`, `Invalid` (`budget_exceeded`, `plan_invalid`), `Conflict`, `NotFound`.
         """
-        row = await self._store.read(lambda tx: records.load(tx, command_id, context.identity_id))
+        row = await self._store.read(lambda tx: records.load(tx, command_id, context.touches))
         machine.require(act, row["status"])
+        if row["plan_version"] and (draft := await self._admitted_before(row)) is not None:
+            return await self.put(row, draft, context, caller, act)
         now = rfc3339(self._clock.now())
         given = await self._store.read(lambda tx: plan_records.current(tx, command_id))
         if given is None:
@@ -84,7 +97,7 @@ class Planning:
         """The plan as it was shown for approval, with how its steps went. Raises `NotFound`."""
 
         def work(tx: Tx) -> tuple[RowMapping, RowMapping, list[RowMapping], dict[str, RowMapping], str | None]:
-            row = records.load(tx, command_id, context.identity_id)
+            row = records.load(tx, command_id, context.judges)
             version = records.version_of(tx, command_id, row["plan_version"])
             found = records.steps_of(tx, command_id), records.results_of(tx, command_id)
             return row, version, *found, records.expires_at(tx, command_id)
@@ -92,7 +105,7 @@ class Planning:
         row, version, steps, results, expires = await self._store.read(work)
         stored = pydantic_core.from_json(await self._blobs.get(version["plan_ref"]))
         params = {step["id"]: step["params"] for step in stored["plan"]["steps"]}
-        nothing = {"output_reference": None, "output": None}
+        nothing = {"output_reference": None, "output": None, "request": await self._request(stored)}
         told = [{**step, "params": params[step["step_id"]], **nothing} for step in steps]
         for step in told:
             if (result := results.get(step["id"])) is not None:
@@ -103,8 +116,15 @@ class Planning:
             "steps": told, "estimated_cost": version["estimated_cost"], "expires_at": expires,
         }  # fmt: skip
 
+    async def _request(self, stored: JsonObject) -> Any:
+        """What a query, an execution or a session asks for word by word, for the person who is to approve it."""
+        admission = stored.get("admission")
+        return None if admission is None else pydantic_core.from_json(await self._blobs.get(admission["request_ref"]))
+
     async def modify(self, row: RowMapping, wanted: Modifications, context: Context, caller: Caller) -> None:
         """Another plan, as the approver wants it; it awaits an approval of its own (X-25). Raises `Invalid`."""
+        if await self._admitted_before(row) is not None:
+            raise Invalid("a query, or an execution, is approved as it is or refused")
         if row["execution_id"] is not None:
             raise Conflict("a plan that has begun is not modified: cancel it, or reject it", extra={"state": "paused"})
         version = await self._store.read(lambda tx: records.version_of(tx, row["id"], row["plan_version"]))
@@ -133,15 +153,17 @@ class Planning:
         """
         command_id, bound, asked = row["id"], bound_of(row), row["asked"]
         left = sum((step.estimate for step in draft.steps if step.step.id not in done), Cost())
-        bounds = {f"command:{command_id}": bound, f"context:{context.id}": context.bound}
         encoded = pydantic_core.to_json(drafts.as_stored(draft))
         (plan_ref,), part = self._blobs.part(encoded)
 
         def work(tx: Tx) -> tuple[None, list[Entry]]:
-            now = self._store.now(tx)
             first_told = [] if before is None else before(tx)
-            row = records.load(tx, command_id, context.identity_id)
+            now = self._store.now(tx)
+            row = records.load(tx, command_id)
             machine.require(act, row["status"])
+            where = row["context_id"]
+            bounds = {f"command:{command_id}": bound, contexts.scope_of(where): contexts.bound_of(tx, where)}
+            bounds |= quotas.bounds_of(caller, now)
             budgets.release(tx, command_id)
             budgets.reserve(tx, command_id, left, bounds)
             number = row["plan_version"] + 1
@@ -154,27 +176,47 @@ class Planning:
             kept = [step.index for step in draft.steps if step.step.id in done]
             outputs.abandon(tx, command_id, done, "superseded", now)
             effects.abandon(tx, command_id, kept, now)
-            records.replace_plan(tx, command_id, drafts.rows(draft, command_id, new_id, now), version, done)
-            ends = later(now, self._settings.approval_ttl_s)
-            first = 0 if row["approval_mode"] == "step" else None
-            approval_id = approvals.request(tx, command_id, number, digest, caller.owner, now, ends, first)
+            free = bases.granted(tx, {**row, "asked": asked}, draft, done, now, four_eyes=self._settings.four_eyes)
+            records.replace_plan(tx, command_id, drafts.rows(draft, command_id, new_id, now, free), version, done)
+            waiting = [step.index for step in draft.steps if step.step.id not in done and step.index not in free]
+            approval_id = None
+            if waiting or not free:
+                ends = later(now, self._settings.approval_ttl_s)
+                first = next(iter(waiting), 0) if row["approval_mode"] == "step" else None
+                approval_id = approvals.request(tx, command_id, number, digest, caller.owner, now, ends, first)
+            else:
+                approvals.void(tx, command_id)
             values = {
                 "plan_version": number, "estimated_cost": estimate, "failure": None, "execution_id": None,
                 "asked": asked,
             }  # fmt: skip
-            row = records.move(tx, row, act, "awaiting_approval", now, **values)
+            to: machine.Status = "planned" if approval_id is None else "awaiting_approval"
+            row = records.move(tx, row, act, to, now, **values)
             told = {"planVersion": number, "digest": digest, "planRef": plan_ref, "approvalRequest": approval_id}
-            planned = records.event(row, "command.planned", caller.owner, metadata={"cost": estimate}, **told)
-            asks = records.event(row, "command.awaiting_approval", "daemon", "awaiting_approval", **told)
-            return None, [*first_told, planned, replace(asks, audited=False)]  # of the two the audit needs one
+            cost = {"cost": estimate}
+            entries = [*first_told, records.event(row, "command.planned", caller.owner, metadata=cost, **told)]
+            if approval_id is not None:
+                asks = records.event(row, "command.awaiting_approval", "daemon", "awaiting_approval", **told)
+                entries.append(replace(asks, audited=False))  # of the two the audit needs one
+            return None, entries
 
         await self._journal.write(work, [part])
         return await self.get_plan(command_id, context)
+
+    def admitted(self, plan: Plan, capability: Capability, admission: JsonObject) -> Draft:
+        """The draft of a query or an execution that waits for a person."""
+        return admitted.draft(plan, capability, admission, self._settings)
+
+    async def _admitted_before(self, row: RowMapping) -> Draft | None:
+        draft = await self.draft_of(row)
+        return None if draft.admission is None else draft
 
     async def draft_of(self, row: RowMapping) -> Draft:
         """A command's plan over the registry of now: where a tool has changed since, its digest is another."""
         version = await self._store.read(lambda tx: records.version_of(tx, row["id"], row["plan_version"]))
         stored = pydantic_core.from_json(await self._blobs.get(version["plan_ref"]))
+        if (admission := admitted.again(stored, self.capabilities(), self._settings)) is not None:
+            return admission
         plan = Plan.model_validate(stored["plan"])
         return drafts.draft(plan, self.capabilities(), self._settings, stored["tools"])
 

@@ -16,7 +16,7 @@ from orchestrator.governance.commands.machine import Act, Status, lead
 from orchestrator.governance.identities import Context
 from orchestrator.kernel.ids import new_id
 from orchestrator.storage.port import Tx
-from orchestrator.storage.schema import commands, execution_plans, execution_results, plan_versions
+from orchestrator.storage.schema import admissions, commands, execution_plans, execution_results, plan_versions
 
 NAMES = {
     "command.created": "COMMAND.CREATED",
@@ -116,6 +116,12 @@ def version_of(tx: Tx, command_id: str, version: int) -> RowMapping:
     if row is None:
         raise NotFound("it has no plan yet")
     return row
+
+
+def is_admission(tx: Tx, command_id: str) -> bool:
+    """Whether a command is a query or an execution that waited for a person, so that it runs by itself."""
+    query = select(admissions.c.id).where(admissions.c.command_id == command_id)
+    return tx.execute(query).first() is not None
 
 
 def stop_steps(tx: Tx, row: RowMapping, now: str, why: str) -> None:

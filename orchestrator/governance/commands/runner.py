@@ -7,7 +7,7 @@ writes only while its command is executing and its fencing token holds the scope
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -15,22 +15,25 @@ import structlog
 from sqlalchemy import RowMapping, update
 
 from orchestrator.audit.entries import Entry
-from orchestrator.contracts.errors import Invalid, OrchestratorError, Unavailable, Violation
-from orchestrator.contracts.plans import StepResult
-from orchestrator.governance import alarms
+from orchestrator.contracts.errors import Forbidden, Invalid, OrchestratorError, Unavailable, Violation
+from orchestrator.governance import alarms, contexts, prices
 from orchestrator.governance.commands import (
     approvals,
+    bases,
     budgets,
-    drafts,
     failures,
     journal,
     locks,
     records,
     retries,
+    runs,
 )
-from orchestrator.governance.commands.calls import Calls, inline, longest_s
-from orchestrator.governance.commands.drafts import Draft, DraftStep
+from orchestrator.governance.commands.bases import Basis
+from orchestrator.governance.commands.calls import Calls, longest_s
+from orchestrator.governance.commands.drafts import DraftStep
 from orchestrator.governance.commands.endings import alarm_of, keep_result, step_ended
+from orchestrator.governance.commands.runs import Lost, Run, Stale
+from orchestrator.governance.contexts import scope_of
 from orchestrator.governance.plans.telling import PlanJournal
 from orchestrator.governance.policies.policies import Policies
 from orchestrator.governance.settings import GovernanceSettings
@@ -48,14 +51,6 @@ MAX_CRASHES = 3
 """In so many attempts at one step a daemon may die before the step counts as poison (3.2)."""
 
 
-class Stale(Exception):
-    """The command is not ours to work at any more: it was cancelled, or its scope was lost."""
-
-
-class Lost(Stale):
-    """The command executes, and the token with which we work at it does not hold its scope (3.2 "lock leakage")."""
-
-
 @dataclass(frozen=True, slots=True)
 class _Ended:
     """How one attempt of a step ended: its output as JSON, or what went wrong; and how long it took."""
@@ -63,29 +58,6 @@ class _Ended:
     output: bytes = b"null"
     fault: OrchestratorError | None = None
     seconds: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """One run of one plan version: what is done, and by which token."""
-
-    command_id: str
-    context_id: str
-    plan_version: int
-    draft: Draft
-    fence: int
-    outputs: dict[str, bytes] = field(default_factory=dict, compare=False)
-    """Those that were read, by reference: they never change, and every step looks at all of them."""
-
-    @property
-    def scope(self) -> str:
-        """What is locked for it."""
-        return lock_scope(self.context_id)
-
-
-def lock_scope(context_id: str) -> str:
-    """The name of a context's lock."""
-    return f"context:{context_id}"
 
 
 class Runner:
@@ -213,7 +185,7 @@ class Runner:
 
     async def _next(self, run: Run) -> list[DraftStep] | None:
         """The steps to start now; None when the command has come to its end, which is written down then."""
-        results, outputs = await self._known(run)
+        results, outputs = await runs.known(run, self._store, self._blobs)
         decision = scheduling.decide(run.draft.plan, results, outputs)
         by_id = {one.step.id: one for one in run.draft.steps}
 
@@ -239,10 +211,10 @@ class Runner:
         """Of what could start now, what was approved; None where a person has to be asked first (R4-15, X-29)."""
         row, now = self._held(tx, run)
         approval = approvals.current(tx, run.command_id)
-        assert approval is not None, "what executes was approved"
-        if approval["step_index"] is None or not todo:
+        if approval is None or approval["step_index"] is None or not todo:
             return todo, []
-        covered = [step for step in todo if step.index == approval["step_index"]]
+        free = bases.without_approval(records.steps_of(tx, run.command_id))
+        covered = [step for step in todo if step.index == approval["step_index"] or step.index in free]
         if covered:
             return covered, []
         ends = later(now, self._settings.approval_ttl_s)
@@ -269,8 +241,11 @@ class Runner:
         if (why := await self._denied(run, step)) is not None:
             return await self._journal.write(lambda tx: self._deny(tx, run, step, why))
         while True:
-            row, approval, attempt, due_at = await self._journal.write(lambda tx: self._begin(tx, run, step))
-            ended = await self._attempt(run, row, approval, step, due_at)
+            begun = await self._journal.write(lambda tx: self._begin(tx, run, step))
+            if begun is None:
+                return None
+            row, basis, attempt, due_at = begun
+            ended = await self._attempt(run, row, basis, step, due_at)
             delay_s = None if ended.fault is None else retries.delay_s(ended.fault, attempt, step.step.attempts)
             await self._write_end(run, step, ended, again=delay_s is not None)
             if delay_s is None:
@@ -282,7 +257,7 @@ class Runner:
         row = await self._store.read(lambda tx: records.load(tx, run.command_id))
         if step.capability is None or not self._policies.asked(row):
             return None
-        _, outputs = await self._known(run)
+        _, outputs = await runs.known(run, self._store, self._blobs)
         return await self._policies.denial(row, step.step, scheduling.scope_of(outputs))
 
     def _deny(self, tx: Tx, run: Run, step: DraftStep, why: str) -> tuple[None, list[Entry]]:
@@ -290,12 +265,16 @@ class Runner:
         return None, [step_ended(tx, row, step, "skipped", why, "policy_denied")]
 
     def _begin(self, tx: Tx, run: Run, step: DraftStep) -> tuple[Any, list[Entry]]:
+        """Write that an attempt begins, and what it rests on; None where there is nothing any more to rest on."""
         row, now = self._held(tx, run)
-        approval = approvals.current(tx, run.command_id)
-        assert approval is not None, "what executes was approved"
+        try:
+            contexts.bound_of(tx, run.context_id)
+            basis = bases.take(tx, row, step, now, four_eyes=self._settings.four_eyes)
+        except Forbidden as denied:
+            return None, [step_ended(tx, row, step, "skipped", denied.detail, "policy_denied")]
         for attempt in journal.under_way(tx, run.command_id, run.plan_version):
             if attempt["step_index"] == step.index:  # a wait that a dead daemon began
-                return (row, approval, attempt["attempt"], attempt["due_at"]), []
+                return (row, basis, attempt["attempt"], attempt["due_at"]), []
         due_at = None
         if step.step.type == "wait":
             due_at = rfc3339(waits.due(step.step.params, datetime.fromisoformat(now)))
@@ -303,22 +282,28 @@ class Runner:
         here = (execution_plans.c.command_id == run.command_id, execution_plans.c.step_index == step.index)
         tx.execute(update(execution_plans).where(*here).values(status="running"))
         told = {"metadata": {"stepIndex": step.index}, "skill": step.step.name, "attempt": number}
-        entry = records.event(row, "command.step_started", "daemon", "started", approval_id=approval["id"], **told)
-        return (row, approval, number, due_at), [entry]
+        if basis is not None:
+            told |= {"approval_id": basis.id, "approved_by": basis.person}
+        entry = records.event(row, "command.step_started", "daemon", "started", **told)
+        return (row, basis, number, due_at), [entry]
 
     async def _attempt(
-        self, run: Run, row: RowMapping, approval: RowMapping, step: DraftStep, due_at: str | None
+        self, run: Run, row: RowMapping, basis: Basis | None, step: DraftStep, due_at: str | None
     ) -> _Ended:
         if due_at is not None:
             left = (datetime.fromisoformat(due_at) - self._clock.now()).total_seconds()
             await self._sleep(max(0.0, left))
             return _Ended()
+        assert basis is not None, "only a wait rests on nothing"
         began = self._clock.monotonic()
-        _, outputs = await self._known(run)
+        _, outputs = await runs.known(run, self._store, self._blobs)
         longest = longest_s(step)
         alarm = asyncio.get_running_loop().call_later(alarms.TIME * longest, self._late, row, step, longest)
         try:
-            output = await self._calls.call(row, approval, step, scheduling.scope_of(outputs))
+            if run.draft.admission is not None:
+                output = await self._calls.perform(run.draft.admission, basis)
+            else:
+                output = await self._calls.call(row, basis, step, scheduling.scope_of(outputs))
             return _Ended(output, seconds=self._clock.monotonic() - began)
         except OrchestratorError as fault:
             return _Ended(fault=fault, seconds=self._clock.monotonic() - began)
@@ -333,7 +318,7 @@ class Runner:
 
     async def _write_end(self, run: Run, step: DraftStep, ended: _Ended, *, again: bool) -> None:
         """Write an attempt's outcome with its cost; the step's, too, unless there will be another attempt."""
-        cost = drafts.actual(ended.seconds, self._settings.estimated_gib, self._settings)
+        cost = prices.of_call(ended.seconds, self._settings)
         (ref,), part = self._blobs.part(ended.output)
         reference = {"ref": ref, "sha256": ref, "size": len(ended.output), "type": "application/json"}
 
@@ -346,6 +331,7 @@ class Runner:
             outcome = "completed" if fault is None else fault.code
             if not journal.end(tx, run.command_id, run.plan_version, step.index, now, outcome):
                 raise Stale
+            bases.settle(tx, row, step, cost, again=again and past is None)
             if fault is None:
                 keep_result(tx, row, step, reference, cost, now)
                 return False, [*told, step_ended(tx, row, step, "completed", None, cost=cost)]
@@ -373,7 +359,7 @@ class Runner:
     def _finish(self, tx: Tx, row: RowMapping, status: str, now: str) -> Entry:
         """The end of a command: nothing is held any more (I6)."""
         budgets.release(tx, row["id"])
-        locks.release(tx, lock_scope(row["context_id"]), row["id"])
+        locks.release(tx, scope_of(row["context_id"]), row["id"])
         if status == "completed":
             row = records.move(tx, row, "complete", "completed", now)
             return records.event(row, "command.execution_completed", "daemon")
@@ -385,29 +371,6 @@ class Runner:
         return records.event(row, "command.execution_failed", "daemon", "failed", failure=failure)
 
     def _held(self, tx: Tx, run: Run) -> tuple[RowMapping, str]:
-        """The command, if it is still ours to work at. Raises `Stale`."""
-        row, now = records.load(tx, run.command_id), self._store.now(tx)
-        if row["status"] != "executing":
-            raise Stale
-        if not locks.holds(tx, run.scope, run.command_id, run.fence, now):
-            raise Lost
-        return row, now
-
-    async def _known(self, run: Run) -> tuple[dict[str, StepResult], dict[str, Any]]:
-        """How the steps went so far, and the outputs of those that completed."""
-
-        def work(tx: Tx) -> tuple[Sequence[RowMapping], dict[str, RowMapping]]:
-            return records.steps_of(tx, run.command_id), records.results_of(tx, run.command_id)
-
-        steps, results = await self._store.read(work)
-        known: dict[str, StepResult] = {}
-        outputs: dict[str, Any] = {}
-        for step in steps:
-            told = {name: step[name] for name in ("step_id", "status", "error", "skip_reason")}
-            known[step["step_id"]] = StepResult(**told)
-            if (result := results.get(step["id"])) is not None:
-                ref = result["output_reference"]["ref"]
-                if ref not in run.outputs:
-                    run.outputs[ref] = await self._blobs.get(ref)
-                outputs[step["step_id"]] = inline(run.outputs[ref])
-        return known, outputs
+        """The command, if it is still ours to work at, and the time. Raises `Stale`."""
+        now = self._store.now(tx)
+        return runs.held(tx, run, now), now

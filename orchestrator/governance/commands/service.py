@@ -10,21 +10,25 @@ from sqlalchemy import RowMapping, insert, select
 from orchestrator.audit.entries import Entry
 from orchestrator.contracts.callers import Caller
 from orchestrator.contracts.commands import Action, ApproveCommand, CreateCommand
-from orchestrator.contracts.errors import Conflict, OrchestratorError
+from orchestrator.contracts.errors import Conflict, OrchestratorError, Unavailable
 from orchestrator.contracts.model import JsonObject
 from orchestrator.governance.commands import approvals, budgets, effects, journal, locks, machine, outputs, records
 from orchestrator.governance.commands.aftercare import Aftercare
 from orchestrator.governance.commands.drafts import Draft
+from orchestrator.governance.commands.locks import Locked
 from orchestrator.governance.commands.planning import Planning, digest_of
-from orchestrator.governance.commands.runner import Run, Runner, lock_scope
+from orchestrator.governance.commands.runner import Runner
+from orchestrator.governance.commands.runs import Run
+from orchestrator.governance.contexts import scope_of
 from orchestrator.governance.halts import Halts
 from orchestrator.governance.identities import Context
 from orchestrator.governance.plans.telling import PlanJournal
 from orchestrator.governance.settings import GovernanceSettings
 from orchestrator.kernel.clock import Clock, later, rfc3339
 from orchestrator.kernel.ids import new_id
+from orchestrator.kernel.tasks import Supervisor
 from orchestrator.storage.port import Store, Tx
-from orchestrator.storage.schema import commands
+from orchestrator.storage.schema import admissions, commands
 
 Written = tuple[Any, list[Entry]]
 log = structlog.get_logger("commands")
@@ -37,7 +41,7 @@ class Commands:
 
     def __init__(
         self, store: Store, journal: PlanJournal, planning: Planning, runner: Runner, aftercare: Aftercare,
-        halts: Halts, clock: Clock, settings: GovernanceSettings,
+        halts: Halts, clock: Clock, supervisor: Supervisor, settings: GovernanceSettings,
     ) -> None:  # fmt: skip
         self._store = store
         self._journal = journal
@@ -46,6 +50,7 @@ class Commands:
         self._aftercare = aftercare
         self._halts = halts
         self._clock = clock
+        self._supervisor = supervisor
         self._settings = settings
 
     async def open(self) -> None:
@@ -53,6 +58,25 @@ class Commands:
         query = select(commands).where(commands.c.status == "executing")
         for row in await self._store.read(lambda tx: tx.execute(query).mappings().all()):
             await self._take_up(row)
+        waited = select(commands.c.id).join(admissions).where(commands.c.status == "approved")
+        for command_id in await self._store.read(lambda tx: tx.execute(waited).scalars().all()):
+            self._by_itself(command_id)
+
+    def _by_itself(self, command_id: str) -> None:
+        """Execute what was admitted after all as soon as its context is free: who asked waits for the answer alone."""
+        self._supervisor.child(f"command {command_id} by itself", self._execute_when_free(command_id))
+
+    async def _execute_when_free(self, command_id: str) -> None:
+        while True:
+            try:
+                await self._execute(command_id, None, "daemon")
+            except (Locked, Unavailable):
+                await asyncio.sleep(_OFTEN_S)
+            except OrchestratorError as fault:  # refused meanwhile, or its plugin is another one: a person decides
+                log.info("command.not_executed", command=command_id, reason=fault.detail)
+                return
+            else:
+                return
 
     async def keep_expiring(self) -> None:
         """Cancel what nobody approved in time, for those who only look; no act rests on it (R4-17)."""
@@ -87,7 +111,7 @@ class Commands:
             if draft is not None and fault is None:
                 return self._lock(tx, row, draft, now), []
             budgets.release(tx, row["id"])
-            locks.release(tx, lock_scope(row["context_id"]), row["id"])
+            locks.release(tx, scope_of(row["context_id"]), row["id"])
             records.stop_steps(tx, row, now, str(fault))
             failed = records.move(tx, row, "fail", "failed", now, failure={"error": fault})
             told = records.event(failed, "command.execution_failed", "daemon", "failed", failure=failed["failure"])
@@ -110,15 +134,17 @@ class Commands:
 
     async def get(self, command_id: str, context: Context) -> JsonObject:
         """One command. Raises `NotFound`."""
-        return await self._store.read(lambda tx: records.view(records.load(tx, command_id, context.identity_id)))
+        return await self._store.read(lambda tx: records.view(records.load(tx, command_id, context.judges)))
 
     async def status(self, command_id: str, context: Context) -> JsonObject:
         """Where it is. Raises `NotFound`."""
-        return await self._store.read(lambda tx: records.status_view(records.load(tx, command_id, context.identity_id)))
+        return await self._store.read(lambda tx: records.status_view(records.load(tx, command_id, context.judges)))
 
     async def page(self, context: Context, *, limit: int, before: str | None, only_open: bool) -> list[JsonObject]:
-        """Commands of an identity, newest first."""
-        query = select(commands).where(commands.c.identity_id == context.identity_id).order_by(commands.c.id.desc())
+        """Commands that a context may see, newest first."""
+        query = select(commands).order_by(commands.c.id.desc())
+        if context.judges is not None:
+            query = query.where(commands.c.identity_id == context.judges)
         if before is not None:
             query = query.where(commands.c.id < before)
         if only_open:
@@ -132,7 +158,7 @@ class Commands:
         if not asked.approved:
             return await self.reject(command_id, asked.notes, context, caller)
         person = approvals.person_of(caller)
-        row = await self._store.read(lambda tx: records.load(tx, command_id, context.identity_id))
+        row = await self._store.read(lambda tx: records.load(tx, command_id, context.judges))
         machine.require("approve", row["status"])
         if asked.modifications is not None:
             await self.planning.modify(row, asked.modifications, context, caller)
@@ -145,6 +171,8 @@ class Commands:
             machine.require("approve", row["status"])
             approval = approvals.current(tx, command_id)
             assert approval is not None, "what awaits an approval has asked for one"
+            if self._settings.four_eyes:
+                approvals.require_another(tx, approval["requested_by"], person)
             version = records.version_of(tx, command_id, row["plan_version"])
             digest = asked.digest or version["digest"]
             if (fault := approvals.approve(tx, approval["id"], digest, person, now, asked.notes)) is not None:
@@ -159,9 +187,11 @@ class Commands:
             row = records.move(tx, row, "approve", "executing", now)
             return None, [records.event(row, "command.approved", person, **told)]
 
-        view = await self._act(command_id, context, work)
+        view = await self._act(command_id, context.judges, work)
         if draft is not None:  # in step mode the approval itself resumes (X-29)
             self._runner.start(Run(command_id, row["context_id"], row["plan_version"], draft, begun["fence"]))
+        elif await self._store.read(lambda tx: records.is_admission(tx, command_id)):
+            self._by_itself(command_id)
         return view
 
     async def reject(self, command_id: str, notes: str | None, context: Context, caller: Caller) -> JsonObject:
@@ -177,7 +207,7 @@ class Commands:
                 return fault, self._expired(tx, row, now, fault)
             return None, self._cancelled(tx, row, "reject", now, person, "rejected", notes)
 
-        return await self._act(command_id, context, work)
+        return await self._act(command_id, context.judges, work)
 
     async def execute(
         self, command_id: str, context: Context, caller: Caller, told: JsonObject | None = None
@@ -188,7 +218,12 @@ class Commands:
 
         Raises `Conflict` (`illegal_transition`, `approval_expired`, `plan_changed`), `Locked`, `Unavailable`.
         """
-        row = await self._store.read(lambda tx: records.load(tx, command_id, context.identity_id))
+        return await self._execute(command_id, context.touches, caller.owner, told)
+
+    async def _execute(
+        self, command_id: str, whose: str | None, actor: str, told: JsonObject | None = None
+    ) -> str:  # fmt: skip
+        row = await self._store.read(lambda tx: records.load(tx, command_id, whose))
         if row["status"] == "executing":
             return str(row["execution_id"])
         machine.require("execute", row["status"])
@@ -203,18 +238,24 @@ class Commands:
             machine.require("execute", row["status"])
             if effects.pending(tx, command_id):
                 raise Conflict("what it did before is still being undone; ask again", code="effects_pending")
-            approval = approvals.current(tx, command_id)
-            assert approval is not None
-            if (fault := approvals.consume(tx, approval["id"], digest, now)) is not None:
-                return fault, self._expired(tx, row, now, fault)
+            basis_id = None
+            if row["status"] == "planned":  # nothing in it needs a person; each step takes its use of a grant
+                if records.version_of(tx, command_id, row["plan_version"])["digest"] != digest:
+                    return Conflict("a tool has changed since: plan again", code="plan_changed"), []
+            else:
+                approval = approvals.current(tx, command_id)
+                assert approval is not None, "what was approved has an approval"
+                basis_id = approval["id"]
+                if (fault := approvals.consume(tx, basis_id, digest, now)) is not None:
+                    return fault, self._expired(tx, row, now, fault)
             fence = begun["fence"] = self._lock(tx, row, draft, now)
             begins = {"execution_id": execution_id, "execution_context": told}
             row = records.move(tx, row, "execute", "executing", now, **begins)
-            data = {"executionId": execution_id, "fence": fence, "approval_id": approval["id"]}
-            started = records.event(row, "command.execution_started", caller.owner, **data)
+            data: dict[str, Any] = {"executionId": execution_id, "fence": fence, "approval_id": basis_id}
+            started = records.event(row, "command.execution_started", actor, **data)
             return None, [started]
 
-        view = await self._act(command_id, context, work)
+        view = await self._act(command_id, whose, work)
         if view["execution_id"] == execution_id:
             self._runner.start(Run(command_id, row["context_id"], row["plan_version"], draft, begun["fence"]))
         return str(view["execution_id"])
@@ -228,9 +269,28 @@ class Commands:
             machine.require("cancel", row["status"])
             return None, self._cancelled(tx, row, "cancel", now, caller.owner, None, None)
 
-        view = await self._act(command_id, context, work)
+        view = await self._act(command_id, context.touches, work)
         self._runner.cancel(command_id)
         return view
+
+    async def stop(self, identity_id: str, actor: str) -> None:
+        """Cancel all that an identity has open or under way: it has been switched off (R4-47)."""
+        open_ = (commands.c.identity_id == identity_id, commands.c.status.not_in(machine.TERMINAL))
+        for command_id in await self._store.read(
+            lambda tx: tx.execute(select(commands.c.id).where(*open_)).scalars().all()
+        ):
+            await self.withdraw(command_id, actor, "the identity was switched off")
+
+    async def withdraw(self, command_id: str, actor: str, why: str) -> None:
+        """Cancel a command where it is; one that has ended stays as it is."""
+        await self._journal.write(partial(self._withdrawn, command_id=command_id, actor=actor, why=why))
+        self._runner.cancel(command_id)
+
+    def _withdrawn(self, tx: Tx, command_id: str, actor: str, why: str) -> Written:
+        row, now = records.load(tx, command_id), self._store.now(tx)
+        if row["status"] in machine.TERMINAL:
+            return None, []
+        return None, self._cancelled(tx, row, "cancel", now, actor, None, why)
 
     async def decide(self, command_id: str, action: Action, context: Context, caller: Caller) -> JsonObject:
         """What a person wants of a failed command: the same steps once more, another plan, or nothing (R4-37, X-31).
@@ -238,10 +298,12 @@ class Commands:
         A retry is a new version of the plan, to be approved; steps that completed are not done again.
         """
         person = approvals.person_of(caller)
-        row = await self._store.read(lambda tx: records.load(tx, command_id, context.identity_id))
+        row = await self._store.read(lambda tx: records.load(tx, command_id, context.touches))
         machine.require("discard" if action == "discard" else "retry", row["status"], row["resolution"])
         if action == "discard":
-            return await self._act(command_id, context, lambda tx, now, row: (None, _discarded(tx, row, person, now)))
+            return await self._act(
+                command_id, context.touches, lambda tx, now, row: (None, _discarded(tx, row, person, now))
+            )
         if action == "modify":
             await self.planning.plan(command_id, context, caller, "retry")
         else:
@@ -251,11 +313,11 @@ class Commands:
         self._aftercare.wake()
         return await self.get(command_id, context)
 
-    async def _act(self, command_id: str, context: Context, work: Any) -> JsonObject:
+    async def _act(self, command_id: str, whose: str | None, work: Any) -> JsonObject:
         """Do one act in a transaction. A refusal that it found is raised after what it found is on disk."""
 
         def transaction(tx: Tx) -> Written:
-            row = records.load(tx, command_id, context.identity_id)
+            row = records.load(tx, command_id, whose)
             fault, entries = work(tx, self._store.now(tx), row)
             return (fault, records.view(records.load(tx, command_id))), entries
 
@@ -285,7 +347,7 @@ class Commands:
         running = [attempt["step_index"] for attempt in journal.under_way(tx, row["id"], row["plan_version"])]
         effects.wait_for(tx, row["id"], running, later(now, self._settings.undo_grace_s))
         budgets.release(tx, row["id"])
-        locks.release(tx, lock_scope(row["context_id"]), row["id"])
+        locks.release(tx, scope_of(row["context_id"]), row["id"])
         records.stop_steps(tx, row, now, decision or "cancelled")
         row = records.move(tx, row, act, "cancelled", now, decision=decision)
         return [records.event(row, "command.cancelled", actor, decision or "cancelled", decision=decision, notes=notes)]
@@ -294,7 +356,7 @@ class Commands:
         """Take the scope of a command, shared where nothing in it has effects. Raises `Locked`."""
         mode: locks.Mode = "shared" if draft.pure else "exclusive"
         return locks.acquire(
-            tx, lock_scope(row["context_id"]), row["id"], mode, now, later(now, self._settings.lock_lease_s)
+            tx, scope_of(row["context_id"]), row["id"], mode, now, later(now, self._settings.lock_lease_s)
         )
 
     def _now(self) -> str:
