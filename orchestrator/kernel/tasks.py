@@ -7,6 +7,7 @@ from typing import Any
 import structlog
 
 log = structlog.get_logger("tasks")
+_AGAIN_S = 1.0
 
 
 class Supervisor:
@@ -34,12 +35,15 @@ class Supervisor:
         return task
 
     async def close(self) -> None:
-        """Cancel what still runs and wait until all of it has ended."""
+        """Cancel what still runs and wait until all of it has ended.
+
+        Cancelled again and again: a group of tasks in which one fails at the same moment swallows the first time.
+        """
         self._closing = True
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        while tasks := list(self._tasks):
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks, timeout=_AGAIN_S)
         self.failed.cancel()
 
     def _start(self, name: str, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
