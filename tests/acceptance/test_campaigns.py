@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from tests.campaigns import crashes, flood, hostile, humaneval, mixed, model, races, rig
+from tests.campaigns import crashes, flood, hostile, humaneval, kills, mixed, model, races, rig
 from tests.campaigns.report import Report
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow]
@@ -88,6 +88,12 @@ async def test_what_may_happen_once_happens_once_though_sixty_four_ask_at_once(d
 async def test_the_governor_and_a_model_of_it_say_the_same_whatever_is_asked(database):
     """3.3: create, plan, approve, reject, execute, cancel, decide, too late, crash, in any order; R4-07, R4-11, R4-12."""
     report = await model.campaign(examples=8, steps=30, **database)
+    assert report.holds, told(report)
+
+
+async def test_a_plan_goes_on_after_kill_9_wherever_that_comes():
+    """3.2 "kill -9 mid-plan"."""
+    report = await kills.campaign(stride=15, random_kills=2, resume_s=20)
     assert report.holds, told(report)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from orchestrator.kernel import logs
-from tests.campaigns import crashes, flood, hostile, humaneval, mixed, model, races
+from tests.campaigns import crashes, flood, hostile, humaneval, kills, mixed, model, races
 from tests.campaigns.report import Report
 from tests.own_postgres import running_server
 
@@ -17,6 +17,7 @@ CAMPAIGNS: dict[str, Callable[..., Awaitable[Report]]] = {
     "crashes": crashes.campaign,
     "flood": flood.campaign,
     "mixed": mixed.campaign,
+    "kills": kills.campaign,
     "races": races.campaign,
     "model": model.campaign,
 }
