@@ -46,7 +46,7 @@ _TESTED_WITH = (
 _TESTED_WITH_IF_THERE = (("runsc", "runsc", "runs code under a kernel of its own"),)
 """The same, of which not every distribution has a package; what tests them is skipped there, and says so."""
 
-_CAMPAIGNS = ("hostile", "crashes", "flood", "mixed", "kills", "races", "model")
+_CAMPAIGNS = ("hostile", "crashes", "flood", "mixed", "kills", "races", "model", "guards")
 
 _TESTED_ON = ("default", "javascript", "science", "shell")
 

@@ -7,9 +7,20 @@ from decimal import Decimal
 
 from orchestrator.contracts.costs import Cost
 from orchestrator.contracts.executions import Execution, Limits
+from orchestrator.contracts.model import JsonObject
 from orchestrator.governance.settings import GovernanceSettings
 
 _GIB = 2**30
+
+
+def model(settings: GovernanceSettings) -> JsonObject:
+    """The prices themselves, as the registry tells them of each tool (R4-49)."""
+    prices = {
+        "call": _cost(0, 0, settings),
+        "cpu_second": Cost(usd=Decimal(str(settings.cpu_s_usd))),
+        "gib_second": Cost(usd=Decimal(str(settings.gib_s_usd))),
+    }
+    return {f"per_{unit}": price.model_dump(mode="json") for unit, price in prices.items()}
 
 
 def of_call(seconds: float, settings: GovernanceSettings) -> Cost:

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from orchestrator.kernel import logs
-from tests.campaigns import crashes, flood, hostile, humaneval, kills, mixed, model, races
+from tests.campaigns import crashes, flood, guards, hostile, humaneval, kills, mixed, model, races
 from tests.campaigns.report import Report
 from tests.own_postgres import running_server
 
@@ -18,6 +18,7 @@ CAMPAIGNS: dict[str, Callable[..., Awaitable[Report]]] = {
     "flood": flood.campaign,
     "mixed": mixed.campaign,
     "kills": kills.campaign,
+    "guards": guards.campaign,
     "races": races.campaign,
     "model": model.campaign,
 }

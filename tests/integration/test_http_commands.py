@@ -225,6 +225,10 @@ async def test_the_registry_tells_skills_tools_and_effects(person: Person) -> No
     assert [(one["name"], one["tool"], one["version"], one["effects"], one["enabled"]) for one in told] == [
         ("echo", "echo", "1.2.0", "pure", True), ("shout", "echo", "1.2.0", "pure", True),
     ]  # fmt: skip
+    assert told[0]["costModel"] == {
+        "per_call": {"usd": "0", "tokens": 1}, "per_cpu_second": {"usd": "0.00002", "tokens": 0},
+        "per_gib_second": {"usd": "0.000003", "tokens": 0},
+    }  # fmt: skip
     await person.client.post("/plugins/echo/disable")
     assert not any(one["enabled"] for one in (await person.client.get("/v1/capabilities")).json["items"])
 
