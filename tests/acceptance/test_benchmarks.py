@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.benchmarks import audit, bus, cells, conditions, executions, queries, reloads, stores, sustained
+from tests.benchmarks import audit, bus, cells, conditions, executions, governor, queries, reloads, stores, sustained
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow]
 
@@ -16,7 +16,7 @@ async def test_the_table_of_queries_is_made_and_nothing_fails() -> None:
 async def test_the_other_tables_are_made() -> None:
     tables = (
         (reloads.measure, 2, 2), (bus.measure, 200, 3), (conditions.measure, 1, 17), (stores.measure, 0.1, 3),
-        (audit.measure, 1000, 3),
+        (audit.measure, 1000, 3), (governor.measure, 2, 7),
     )  # fmt: skip
     for measure, arguments, rows in tables:
         assert len([line async for line in measure(arguments)]) == rows

@@ -4,7 +4,7 @@ import asyncio
 import sys
 
 from orchestrator.kernel import logs
-from tests.benchmarks import audit, bus, cells, conditions, executions, queries, reloads, stores, sustained
+from tests.benchmarks import audit, bus, cells, conditions, executions, governor, queries, reloads, stores, sustained
 
 BENCHMARKS = {
     "queries": queries.measure,
@@ -13,6 +13,7 @@ BENCHMARKS = {
     "sustained": sustained.measure,
     "reloads": reloads.measure,
     "bus": bus.measure,
+    "governor": governor.measure,
     "audit": audit.measure,
     "conditions": conditions.measure,
     "stores": stores.measure,

@@ -79,7 +79,10 @@ class World:
     async def create(self, capability: str = "look", **asked: Any) -> str:
         """A new command for one step of this capability."""
         params = {name: asked.pop(name) for name in ("gate", "fail") if name in asked}
-        intent = json.dumps({"capability": capability, "params": params})
+        return await self.of_intent(json.dumps({"capability": capability, "params": params}), **asked)
+
+    async def of_intent(self, intent: str, **asked: Any) -> str:
+        """A new command."""
         made = await self.commands.create(CreateCommand(intent=intent, **asked), self.context, self.person)
         return str(made["id"])
 
