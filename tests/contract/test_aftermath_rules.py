@@ -9,12 +9,13 @@ from sqlalchemy import insert, select, update
 
 from orchestrator.governance import incidents, webhooks
 from orchestrator.governance.commands import effects, outputs
+from orchestrator.governance.commands.bases import Basis
 from orchestrator.storage import schema
 from orchestrator.storage.port import Store, Tx
 
 T0, T1 = "2026-01-01T00:00:00.000Z", "2026-01-01T00:00:01.000Z"
 ROW: Any = {"id": "a", "plan_version": 1}
-APPROVAL: Any = {"id": "ap", "decided_by": "p"}
+APPROVAL = Basis("approval", "ap", "p")
 
 
 def step(kind: str, at: int = 0) -> Any:
