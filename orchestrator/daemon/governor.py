@@ -48,6 +48,7 @@ async def build(
     stack.callback(policies.close)
     calls = Calls(ground.bus, authority.office, local, store, blobs, clock)
     runner = Runner(store, told, blobs, calls, policies, clock, supervisor, settings)
+    stack.push_async_callback(runner.close)
     planning = Planning(store, told, blobs, host, front.desk.rank, clock, settings, local)
     aftercare = Aftercare(store, ground.journal, blobs, ground.bus, host, authority.office, halts, clock, settings)
     await aftercare.open()

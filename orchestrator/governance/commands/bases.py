@@ -55,7 +55,7 @@ def take(tx: Tx, row: RowMapping, step: DraftStep, now: str, *, four_eyes: bool)
     A use of a grant is taken once for all attempts at a step. Raises `Forbidden` (`no_grant`) where the grant that was
     counted on has been used up, has expired or was revoked.
     """
-    planned = {one["step_index"]: one for one in records.steps_of(tx, row["id"])}[step.index]
+    planned = records.step_of(tx, row["id"], step.index)
     if planned["requires_approval"]:
         approval = approvals.current(tx, row["id"])
         assert approval is not None, "what executes was approved"
@@ -76,6 +76,6 @@ def take(tx: Tx, row: RowMapping, step: DraftStep, now: str, *, four_eyes: bool)
 
 def settle(tx: Tx, row: RowMapping, step: DraftStep, cost: Cost, *, again: bool) -> None:
     """Book what an attempt cost on the grant that the step rests on; the last one in place of the estimate."""
-    planned = {one["step_index"]: one for one in records.steps_of(tx, row["id"])}[step.index]
+    planned = records.step_of(tx, row["id"], step.index)
     if planned["grant_id"] is not None:
         grant_uses.settle(tx, planned["grant_id"], Cost() if again else step.estimate, cost)

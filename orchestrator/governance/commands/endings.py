@@ -18,15 +18,16 @@ def keep_result(
 ) -> None:  # fmt: skip
     """A row of `execution_results`: a reference to the output, proposed until a person accepts it (R4-13, R4-50)."""
     kind = "hybrid" if step.step.type == "agent" else "tool"  # X-17
-    steps = {one["step_index"]: one for one in records.steps_of(tx, row["id"])}
+    planned = records.step_of(tx, row["id"], step.index)
     result = {
-        "id": new_id(), "plan_step_id": steps[step.index]["id"], "agent_type": kind, "output_reference": reference,
+        "id": new_id(), "plan_step_id": planned["id"], "agent_type": kind, "output_reference": reference,
         "token_usage": cost.tokens, "cost": cost.model_dump(mode="json"), "created_at": now,
         "plan_version": row["plan_version"], "state": "proposed",
     }  # fmt: skip
     tx.execute(insert(execution_results), result)
     outputs.propose(tx, row, step, reference, now)
-    effects.answered(tx, row, step.index, reference["ref"])
+    if step.effects in effects.KINDS:
+        effects.answered(tx, row, step.index, reference["ref"])
 
 
 def step_ended(

@@ -97,6 +97,12 @@ def steps_of(tx: Tx, command_id: str) -> list[RowMapping]:
     return list(tx.execute(query.order_by(execution_plans.c.step_index)).mappings())
 
 
+def step_of(tx: Tx, command_id: str, index: int) -> RowMapping:
+    """One step of a command's plan."""
+    c = execution_plans.c
+    return tx.execute(select(execution_plans).where(c.command_id == command_id, c.step_index == index)).mappings().one()
+
+
 def results_of(tx: Tx, command_id: str) -> dict[str, RowMapping]:
     """The newest result of each step, by the step row's id."""
     query = (

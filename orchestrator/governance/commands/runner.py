@@ -77,9 +77,20 @@ class Runner:
         self._settings = settings
         self._sleep = sleep
         self._tasks: dict[str, asyncio.Task[Any]] = {}
+        self._closed = False
+
+    async def close(self) -> None:
+        """Leave all commands where they are, for the next daemon: before what they call goes away and seems to fail."""
+        self._closed = True
+        while tasks := list(self._tasks.values()):
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks, timeout=_AGAIN_S)
 
     def start(self, run: Run) -> None:
         """Go on with a command that is executing, from where its rows say it is."""
+        if self._closed:
+            return
         task = self._supervisor.child(f"command {run.command_id}", self._run(run))
         self._tasks[run.command_id] = task
         task.add_done_callback(lambda _: self._tasks.pop(run.command_id, None))
@@ -185,8 +196,8 @@ class Runner:
 
     async def _next(self, run: Run) -> list[DraftStep] | None:
         """The steps to start now; None when the command has come to its end, which is written down then."""
-        results, outputs = await runs.known(run, self._store, self._blobs)
-        decision = scheduling.decide(run.draft.plan, results, outputs)
+        results = await runs.known(run, self._store, self._blobs)
+        decision = scheduling.decide(run.draft.plan, results, run.values)
         by_id = {one.step.id: one for one in run.draft.steps}
 
         def work(tx: Tx) -> tuple[None, list[Entry]]:
@@ -205,7 +216,7 @@ class Runner:
             return None
         waiting = [one for one in run.draft.steps if results[one.step.id].status == "running"]
         todo = [*waiting, *(by_id[step_id] for step_id in decision.start)]
-        return await self._journal.write(lambda tx: self._approved(tx, run, todo))
+        return await self._journal.write(lambda tx: self._approved(tx, run, todo)) if run.stepwise else todo
 
     def _approved(self, tx: Tx, run: Run, todo: list[DraftStep]) -> tuple[list[DraftStep] | None, list[Entry]]:
         """Of what could start now, what was approved; None where a person has to be asked first (R4-15, X-29)."""
@@ -247,18 +258,18 @@ class Runner:
             row, basis, attempt, due_at = begun
             ended = await self._attempt(run, row, basis, step, due_at)
             delay_s = None if ended.fault is None else retries.delay_s(ended.fault, attempt, step.step.attempts)
-            await self._write_end(run, step, ended, again=delay_s is not None)
+            await self._write_end(run, step, basis, ended, again=delay_s is not None)
             if delay_s is None:
                 return await self._policies.ended(row, step.step, ended.seconds, ended.fault, ended.output)
             await self._sleep(delay_s)
 
     async def _denied(self, run: Run, step: DraftStep) -> str | None:
         """Why a step may not run. A wait calls nothing, so nobody is asked."""
-        row = await self._store.read(lambda tx: records.load(tx, run.command_id))
-        if step.capability is None or not self._policies.asked(row):
+        asked = self._policies.asked({"id": run.command_id, "execution_context": run.told})
+        if step.capability is None or not asked:
             return None
-        _, outputs = await runs.known(run, self._store, self._blobs)
-        return await self._policies.denial(row, step.step, scheduling.scope_of(outputs))
+        row = await self._store.read(lambda tx: records.load(tx, run.command_id))
+        return await self._policies.denial(row, step.step, scheduling.scope_of(run.values))
 
     def _deny(self, tx: Tx, run: Run, step: DraftStep, why: str) -> tuple[None, list[Entry]]:
         row, _ = self._held(tx, run)
@@ -296,14 +307,13 @@ class Runner:
             return _Ended()
         assert basis is not None, "only a wait rests on nothing"
         began = self._clock.monotonic()
-        _, outputs = await runs.known(run, self._store, self._blobs)
         longest = longest_s(step)
         alarm = asyncio.get_running_loop().call_later(alarms.TIME * longest, self._late, row, step, longest)
         try:
             if run.draft.admission is not None:
                 output = await self._calls.perform(run.draft.admission, basis)
             else:
-                output = await self._calls.call(row, basis, step, scheduling.scope_of(outputs))
+                output = await self._calls.call(row, basis, step, scheduling.scope_of(run.values))
             return _Ended(output, seconds=self._clock.monotonic() - began)
         except OrchestratorError as fault:
             return _Ended(fault=fault, seconds=self._clock.monotonic() - began)
@@ -316,7 +326,9 @@ class Runner:
         written = self._journal.submit(lambda tx: (None, [alarm_of(records.load(tx, row["id"]), step, told)]))
         written.add_done_callback(lambda done: done.cancelled() or done.exception())  # a store that is away says so
 
-    async def _write_end(self, run: Run, step: DraftStep, ended: _Ended, *, again: bool) -> None:
+    async def _write_end(
+        self, run: Run, step: DraftStep, basis: Basis | None, ended: _Ended, *, again: bool
+    ) -> None:  # fmt: skip
         """Write an attempt's outcome with its cost; the step's, too, unless there will be another attempt."""
         cost = prices.of_call(ended.seconds, self._settings)
         (ref,), part = self._blobs.part(ended.output)
@@ -331,7 +343,8 @@ class Runner:
             outcome = "completed" if fault is None else fault.code
             if not journal.end(tx, run.command_id, run.plan_version, step.index, now, outcome):
                 raise Stale
-            bases.settle(tx, row, step, cost, again=again and past is None)
+            if basis is not None and basis.kind == "grant":
+                bases.settle(tx, row, step, cost, again=again and past is None)
             if fault is None:
                 keep_result(tx, row, step, reference, cost, now)
                 return False, [*told, step_ended(tx, row, step, "completed", None, cost=cost)]

@@ -119,7 +119,7 @@ class Commands:
 
         fence = await self._journal.write(work)
         if fence and draft is not None:
-            await self._runner.take_up(Run(row["id"], row["context_id"], row["plan_version"], draft, fence))
+            await self._runner.take_up(Run.of(row, draft, fence))
 
     async def create(self, asked: CreateCommand, context: Context, caller: Caller) -> JsonObject:
         """Take in an intent; nothing is planned yet."""
@@ -189,7 +189,7 @@ class Commands:
 
         view = await self._act(command_id, context.judges, work)
         if draft is not None:  # in step mode the approval itself resumes (X-29)
-            self._runner.start(Run(command_id, row["context_id"], row["plan_version"], draft, begun["fence"]))
+            self._runner.start(Run.of(row, draft, begun["fence"]))
         elif await self._store.read(lambda tx: records.is_admission(tx, command_id)):
             self._by_itself(command_id)
         return view
@@ -257,7 +257,7 @@ class Commands:
 
         view = await self._act(command_id, whose, work)
         if view["execution_id"] == execution_id:
-            self._runner.start(Run(command_id, row["context_id"], row["plan_version"], draft, begun["fence"]))
+            self._runner.start(Run.of({**row, "execution_context": told}, draft, begun["fence"]))
         return str(view["execution_id"])
 
     async def cancel(self, command_id: str, context: Context, caller: Caller) -> JsonObject:

@@ -22,6 +22,7 @@ from orchestrator.storage.port import Part, Tx
 from orchestrator.storage.schema import attempts, budgets, execution_plans, execution_results
 
 T = TypeVar("T")
+_ENDED = {"command.execution_completed", "command.execution_failed", "command.cancelled"}
 NAMES = {
     "command.approved": "plan_approved",
     "command.execution_started": "execution_started",
@@ -45,6 +46,8 @@ class PlanJournal:
 
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
+        self._without: set[str] = set()
+        """Commands that execute and do no given plan: one is given with the command or never."""
 
     async def write(self, work: Callable[[Tx], tuple[T, Sequence[Entry]]], parts: Sequence[Part] = ()) -> T:
         """As `Journal.write`; histories of plans are written with it."""
@@ -57,27 +60,30 @@ class PlanJournal:
 
         def both(tx: Tx) -> tuple[T, Sequence[Entry]]:
             value, entries = work(tx)
-            return value, [*entries, *_twins(tx, entries)]
+            return value, [*entries, *self._twins(tx, entries)]
 
         return self._journal.submit(both, parts)
+
+    def _twins(self, tx: Tx, entries: Sequence[Entry]) -> Iterator[Entry]:
+        for entry in entries:
+            name, subject = NAMES.get(entry.topic), entry.subject or ""
+            plan = None if name is None or subject in self._without else records.current(tx, subject)
+            if entry.topic in _ENDED:
+                self._without.discard(subject)
+            elif name == "execution_started" and plan is None:
+                self._without.add(subject)
+            if name is None or plan is None:
+                continue
+            command = load(tx, subject)
+            if entry.topic == "command.cancelled" and command["execution_id"] is not None:
+                name = "execution_cancelled"
+            yield _entry(plan, name, entry.actor, entry.outcome, _data(tx, name, command, entry), entry.approval_id)
 
 
 def created(row: JsonObject, digest: str, actor: str, **data: Any) -> Entry:
     """The entry with which a plan's history begins."""
     told = {"planRef": row["plan_ref"], "goalId": row["goal_id"], "digest": digest, **data}
     return _entry(row, "plan_created", actor, "ok", told)
-
-
-def _twins(tx: Tx, entries: Sequence[Entry]) -> Iterator[Entry]:
-    for entry in entries:
-        name = NAMES.get(entry.topic)
-        plan = records.current(tx, entry.subject) if name and entry.subject else None
-        if name is None or plan is None:
-            continue
-        command = load(tx, str(entry.subject))
-        if entry.topic == "command.cancelled" and command["execution_id"] is not None:
-            name = "execution_cancelled"
-        yield _entry(plan, name, entry.actor, entry.outcome, _data(tx, name, command, entry), entry.approval_id)
 
 
 def _entry(
