@@ -44,7 +44,7 @@ class Results:
         """All versions; what the newest of each step and the ones in force say is with them. Raises `NotFound`."""
 
         def work(tx: Tx) -> list[JsonObject]:
-            records.load(tx, command_id, context.identity_id)
+            records.load(tx, command_id, context.judges)
             return [_view(tx, row) for row in outputs.all_of(tx, command_id)]
 
         found = await self._store.read(work)
@@ -71,7 +71,7 @@ class Results:
         person_of(caller)
 
         def work(tx: Tx) -> tuple[RowMapping, list[RowMapping]]:
-            row = records.load(tx, command_id, context.identity_id)
+            row = records.load(tx, command_id, context.touches)
             _versions(tx, row, step_index)
             return row, records.steps_of(tx, command_id)
 
@@ -137,7 +137,7 @@ class Results:
 
     async def _act(self, command_id: str, step_index: int, context: Context, act: Act) -> JsonObject:
         def work(tx: Tx) -> tuple[None, list[Entry]]:
-            row = records.load(tx, command_id, context.identity_id)
+            row = records.load(tx, command_id, context.judges)
             return None, act(tx, row, _versions(tx, row, step_index), self._store.now(tx))
 
         await self._journal.write(work)
