@@ -16,6 +16,7 @@ from tests.campaigns.report import Report
 
 _RULES = "tests/contract/test_commands_rules.py"
 _HTTP = "tests/integration/test_http_commands.py"
+_IDENTITIES = "tests/integration/test_http_identities.py"
 _LONGEST_S = 300
 
 
@@ -63,7 +64,7 @@ GUARDS = (
     ),
     Guard(
         "only a person approves", f"{_COMMANDS}/approvals.py",
-        'if caller.kind != "person" or caller.source != "http":', "if False:", (_HTTP,),
+        'if caller.kind != "person" or caller.source != "http":', "if False:", (_IDENTITIES,),
     ),
     Guard(
         "no more is reserved than there is", f"{_COMMANDS}/budgets.py",
@@ -80,10 +81,9 @@ GUARDS = (
         ("tests/integration/test_http_incidents.py",),
     ),
     Guard(
-        "an attempt has one outcome", f"{_COMMANDS}/runner.py",
-        "if not journal.end(tx, run.command_id, run.plan_version, step.index, now, outcome):",
-        "if journal.end(tx, run.command_id, run.plan_version, step.index, now, outcome) is None:",
-        (_RULES, _HTTP, "tests/acceptance/test_commands_crashes.py"),
+        "an attempt has one outcome", f"{_COMMANDS}/journal.py",
+        "done = tx.execute(update(attempts).where(*here, c.ended_at.is_(None)).values(",
+        "done = tx.execute(update(attempts).where(*here).values(", (_RULES,),
     ),
     Guard(
         "a transition is legal", f"{_COMMANDS}/machine.py", "    if status in EDGES[act]:\n", "    if True:\n", (_HTTP,),
@@ -116,7 +116,7 @@ GUARDS = (
     ),
     Guard(
         "the headers of a command are its caller's own", "orchestrator/governance/identities.py",
-        'if identity_id != caller.owner:', "if False:", (_HTTP,),
+        'if identity_id != caller.owner:', "if False:", (_IDENTITIES,),
     ),
 )  # fmt: skip
 

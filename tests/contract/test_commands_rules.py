@@ -8,7 +8,7 @@ from sqlalchemy import insert, select
 
 from orchestrator.contracts.costs import Bound, Cost
 from orchestrator.contracts.errors import Invalid
-from orchestrator.governance.commands import approvals, budgets, locks
+from orchestrator.governance.commands import approvals, budgets, journal, locks
 from orchestrator.governance.commands.locks import Locked
 from orchestrator.storage import schema
 from orchestrator.storage.port import Store, Tx
@@ -204,3 +204,18 @@ class TestApprovals:
         assert sum(outcome is None for outcome in outcomes) == 1
         told = {outcome.extra["winner"] for outcome in outcomes if outcome is not None}
         assert told == {await self.state(store)}
+
+
+class TestAttempts:
+    """I4: one outcome for each."""
+
+    async def test_an_attempt_ends_once_and_keeps_its_first_outcome(self, store):
+        number = await store.write(lambda tx: journal.begin(tx, "a", 1, 0, 7, T0, None))
+        ends = [
+            await store.write(lambda tx, outcome=outcome: journal.end(tx, "a", 1, 0, T1, outcome))
+            for outcome in ("completed", "crashed")
+        ]
+        rows = await store.read(
+            lambda tx: tx.execute(select(schema.attempts.c.attempt, schema.attempts.c.outcome)).all()
+        )
+        assert (ends, [tuple(row) for row in rows]) == ([True, False], [(number, "completed")])

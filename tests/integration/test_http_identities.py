@@ -224,6 +224,13 @@ class TestFourEyes:
         assert "POST /v1/identities" in refused.json["detail"]
 
 
+async def test_nobody_acts_under_anothers_identity(daemon: Running) -> None:
+    """R4-01: the headers of a command are its caller's own, however well they fit each other."""
+    operator, second = await operator_of(daemon), await another(daemon, "command", "approve")
+    refused = await second.ask("POST", "/v1/commands", {"intent": "shout"}, **operator.headers)
+    assert (refused.status, refused.json["code"]) == (403, "identity_required")
+
+
 async def test_without_the_setting_anothers_command_is_not_there(daemon: Running) -> None:
     """CONTRACT 1, "Whose": another's is 404; an admin sees all."""
     operator, second = await operator_of(daemon), await another(daemon, "command", "approve")
