@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from orchestrator.kernel.ids import new_id
+from orchestrator.sandbox import engines
 from orchestrator.sandbox.backends import docker
+from orchestrator.sandbox.backends.docker import LABEL_DAEMON, LABEL_EXPIRES
 from orchestrator.sandbox.settings import SandboxSettings
 from tests.attack.rig import IDS, containers, opened, processes
 
@@ -42,6 +44,16 @@ async def until(condition) -> None:
 
 def states(daemon: str) -> list[str]:
     return [entry["State"] for entry in containers(daemon)]
+
+
+def never_started(daemon: str) -> None:
+    """A container such as a daemon leaves that is killed between making and starting it."""
+    client = engines.connect(engines.find(None), 10)
+    try:
+        labels = {LABEL_DAEMON: daemon, LABEL_EXPIRES: str(2**33)}
+        client.create_container(containers(daemon)[0]["Image"], command=["true"], labels=labels)
+    finally:
+        client.close()
 
 
 async def killed_at_work(state: Path, daemon: str) -> None:
@@ -78,11 +90,12 @@ async def test_a_killed_daemon_is_swept_up_by_its_next_life_alone(state):
 
 @pytest.mark.engine
 async def test_what_a_daemon_left_that_never_comes_back_is_removed_by_another(state, monkeypatch):
-    """ABUSE "Engine and daemon": a container that has ended is nobody's after a while; one that runs is somebody's."""
+    """ABUSE "Engine and daemon": a container that has ended, or was made and never started, is nobody's after a while."""
     gone, other = new_id(), new_id()
     await killed_at_work(state, gone)
+    never_started(gone)
     async with opened(state, NEIGHBOUR, other):
-        assert containers(gone), "they have ended only just now"
+        assert "created" in states(gone), "it was made only just now"
     monkeypatch.setattr(docker, "_ABANDONED_S", 0.0)
     async with opened(state, NEIGHBOUR, other):
-        await until(lambda: "exited" not in states(gone))
+        await until(lambda: states(gone) == [])

@@ -192,7 +192,8 @@ class DockerBackend:
     def _is_dead(self, entry: dict[str, Any], now: float) -> bool:
         """Whether a container is left over: ours of an earlier life, or anybody's whom nobody looks after any more.
 
-        That is one whose lease has ended, or that has ended itself: a living daemon soon removes what has.
+        That is one whose lease has ended, that has ended itself, or that was made and never started: a living daemon
+        soon removes the one and starts the other.
         """
         labels = entry["Labels"]
         if labels[LABEL_DAEMON] == self._daemon_id:
@@ -200,6 +201,8 @@ class DockerBackend:
         expires = labels.get(LABEL_EXPIRES, "")
         if expires.isdigit() and int(expires) < now:
             return True
+        if entry["State"] == "created":
+            return bool(entry["Created"] < now - _ABANDONED_S)
         return entry["State"] == "exited" and self._ended_at(entry["Id"]) < now - _ABANDONED_S
 
     def _ended_at(self, container: str) -> float:
