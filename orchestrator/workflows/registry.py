@@ -161,7 +161,7 @@ class CapabilityRegistry:
 
 
 def _nobody(_: Any) -> Any:
-    raise NotImplementedError("it was registered without a handler")
+    raise Invalid("nothing does it: it was registered without a handler", code="capability_disabled")
 
 
 def _definition(told: dict[str, Any]) -> Definition:
